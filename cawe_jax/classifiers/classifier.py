@@ -1,0 +1,88 @@
+"""What the library needs to know of a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from cawe_jax.types import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+  """A function from images to logits, with its parameters as data.
+
+  Only ``params`` is a pytree child: a compiled program takes them as arguments, so that
+  other weights need no other program. Normalisation lives inside ``apply``.
+
+  Attributes:
+    apply: ``(params, images [N, H, W, C] in [0, 1]) -> logits [N, K]``; each image's
+      logits must depend on that image alone.
+    params: Pytree of arrays.
+    input_size: ``(H, W)`` that the network was made for, or one int for both.
+    class_names: One name per class, or None.
+    name: For settings and figures.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
+    >>> classifier = Classifier(linear, jnp.ones((12, 2)), 2, ("cat", "dog"))
+    >>> classifier(jnp.ones((1, 2, 2, 3))).tolist()
+    [[12.0, 12.0]]
+    >>> classifier.class_index("dog")
+    1
+  """
+
+  apply: Callable[[Any, Array], Array] = dataclasses.field(metadata={"static": True})
+  params: Any
+  input_size: int | tuple[int, int] = dataclasses.field(metadata={"static": True})
+  class_names: tuple[str, ...] | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
+  name: str = dataclasses.field(default="custom", metadata={"static": True})
+
+  def __call__(self, images: Array) -> Array:
+    """Logits ``[N, K]`` of images ``[N, H, W, C]`` in [0, 1]."""
+    return self.apply(self.params, images)
+
+  def class_name(self, index: int) -> str:
+    """The name of a class, or ``class 7`` where there are no names."""
+    return self.class_names[index] if self.class_names else f"class {index}"
+
+  def class_index(self, target: int | str) -> int:
+    """The index of a class given by index or name.
+
+    Raises:
+      ValueError: No such class, or several of that name.
+    """
+    text = str(target).strip()
+    if text.isdecimal():
+      index = int(text)
+      if self.class_names and index >= len(self.class_names):
+        raise ValueError(
+          f"target is {target}; allowed are 0 to {len(self.class_names) - 1}"
+        )
+      return index
+    names = [name.casefold() for name in self.class_names or ()]
+    found = [i for i, name in enumerate(names) if name == text.casefold()]
+    if len(found) == 1:
+      return found[0]
+    if found:
+      raise ValueError(
+        f"target {target!r} names several classes; give one of the indices "
+        f"{', '.join(map(str, found))}"
+      )
+    near = [
+      f"{i} {self.class_name(i)!r}"
+      for i, name in enumerate(names)
+      if text.casefold() in name
+    ]
+    hint = f"; near: {', '.join(near[:5])}" if near else ""
+    raise ValueError(
+      f"target {target!r} is no class of {self.name}; allowed is a class index or "
+      f"a class name{hint}"
+    )

@@ -1,0 +1,178 @@
+r"""How far a changed output is from the clean one.
+
+A distortion is a function ``(clean_logits [K], logits [K], target) -> scalar``, where
+``p(x) = softmax(clean_logits)`` belongs to the image, ``p(y) = softmax(logits)`` to one
+obfuscation, and ``target`` is the explained class, an int scalar in ``[0, K)`` (not
+checked under `jit`). Averaging over draws is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cawe_jax.memo import memoised
+from cawe_jax.types import Array, Distortion
+
+
+def label_squared_error(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """Squared change of the target's probability, ``(p_t(x) - p_t(y))^2``, in [0, 1].
+
+  The papers' default. An empty mask costs at most ``p_t(x)^2``, so it is refused for a
+  target that the network does not predict: there every mask is good.
+
+  Example:
+    >>> float(label_squared_error(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+
+  References:
+    Kolek et al., Cartoon Explanations of Image Classifiers, ECCV 2022, Sec. 3.
+  """
+  return (_probability(clean_logits, target) - _probability(logits, target)) ** 2
+
+
+def automatic(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """Label squared error for the predicted class, maximise probability for any other.
+
+  Example:
+    >>> float(automatic(jnp.array([1.0, 0.0]), jnp.zeros(2), 1))
+    0.5
+  """
+  return jnp.where(
+    jnp.argmax(clean_logits) == target,
+    label_squared_error(clean_logits, logits, target),
+    maximise_probability(clean_logits, logits, target),
+  )
+
+
+def maximise_label(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """Squared missing probability, ``(1 - p_t(y))^2``, in [0, 1]: the released code.
+
+  Example:
+    >>> float(maximise_label(jnp.zeros(2), jnp.zeros(2), 0))
+    0.25
+
+  References:
+    The code of Kolek et al., ECCV 2022 and CVPR 2023.
+  """
+  del clean_logits
+  return (1 - _probability(logits, target)) ** 2
+
+
+def maximise_probability(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """Missing probability, ``1 - p_t(y)``, in [0, 1]: the printed formula.
+
+  Example:
+    >>> float(maximise_probability(jnp.zeros(4), jnp.zeros(4), 0))
+    0.75
+
+  References:
+    Kolek et al., ECCV 2022 ("maximise label"); Kolek et al., CVPR 2023, eq. 7.
+  """
+  del clean_logits
+  return 1 - _probability(logits, target)
+
+
+def l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """``||p(x) - p(y)||_2``, not squared, in [0, sqrt(2)]; the gradient at 0 is 0.
+
+  Example:
+    >>> float(l2(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+
+  References:
+    The interactive article, eq. 1; Kolek et al., ECCV 2022, Fig. 7.
+  """
+  return _norm(squared_l2(clean_logits, logits, target))
+
+
+def squared_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """``||p(x) - p(y)||_2^2``, in [0, 2].
+
+  Example:
+    >>> float(squared_l2(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+  """
+  del target
+  return jnp.sum((jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)) ** 2)
+
+
+def kl(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """``KL(p(x) || p(y))`` in nats, at least 0: the printed direction.
+
+  Example:
+    >>> float(kl(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+
+  References:
+    Kolek et al., ECCV 2022, Fig. 8d.
+  """
+  del target
+  return _kl(clean_logits, logits)
+
+
+def reverse_kl(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """``KL(p(y) || p(x))`` in nats, at least 0: what the released codes compute.
+
+  Example:
+    >>> float(reverse_kl(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+  """
+  del target
+  return _kl(logits, clean_logits)
+
+
+def logit_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+  """``||logits(x) - logits(y)||_2``, not squared, before the softmax; at least 0.
+
+  Example:
+    >>> float(logit_l2(jnp.array([3.0, 0.0]), jnp.array([0.0, 4.0]), 0))
+    5.0
+  """
+  del target
+  return _norm(jnp.sum((clean_logits - logits) ** 2))
+
+
+@memoised
+def class_weighted_l2(weights: Sequence[float]) -> Distortion:
+  """``sqrt(sum_c w_c (p_c(x) - p_c(y))^2)``; the gradient at 0 is 0.
+
+  Args:
+    weights: A tuple of K numbers, at least 0.
+
+  Raises:
+    ValueError: A weight is negative or not finite.
+
+  Example:
+    >>> distortion = class_weighted_l2((1.0, 0.0))
+    >>> float(distortion(jnp.zeros(2), jnp.zeros(2), 0))
+    0.0
+  """
+  values = np.asarray(weights, np.float32)
+  if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0)):
+    raise ValueError(f"weights is {weights}; it must be finite numbers, at least 0")
+
+  def class_weighted_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+    del target
+    change = jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)
+    return _norm(jnp.sum(jnp.asarray(values, change.dtype) * change**2))
+
+  return class_weighted_l2
+
+
+def _probability(logits: Array, target: Array) -> Array:
+  return jax.nn.softmax(logits)[target]
+
+
+def _kl(p_logits: Array, q_logits: Array) -> Array:
+  log_p, log_q = jax.nn.log_softmax(p_logits), jax.nn.log_softmax(q_logits)
+  return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
+
+
+def _norm(square: Array) -> Array:
+  """Square root with gradient 0 at 0, where a mask of ones starts."""
+  positive = square > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

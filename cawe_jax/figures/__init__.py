@@ -1,0 +1,6 @@
+"""Figures of explanations; the only part of the library that imports matplotlib."""
+
+from cawe_jax.figures.explanation import explanation_figure, save_figure
+from cawe_jax.figures.layout import mask_layout
+
+__all__ = ["explanation_figure", "mask_layout", "save_figure"]

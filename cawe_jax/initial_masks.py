@@ -1,0 +1,64 @@
+"""Where the optimisation starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from cawe_jax.memo import memoised
+from cawe_jax.types import Array, Mask, Representation
+
+
+class InitialMask(NamedTuple):
+  """How a mask begins.
+
+  Attributes:
+    name: How it was made.
+    make: ``(key, representation) -> mask``; the key is the image's.
+  """
+
+  name: str
+  make: Callable[[Array, Representation], Mask]
+
+
+@memoised
+def constant(value: float) -> InitialMask:
+  """Every entry the same.
+
+  Raises:
+    ValueError: The value is outside [0, 1].
+  """
+  if not 0 <= value <= 1:
+    raise ValueError(f"value is {value}; a mask entry must lie in [0, 1]")
+
+  def make(key: Array, representation: Representation) -> Mask:
+    return tuple(jnp.full(shape, value) for shape in representation.mask_shapes)
+
+  return InitialMask(f"constant({value})", make)
+
+
+def ones() -> InitialMask:
+  """Everything is kept: distortion 0. The published start."""
+  return constant(1.0)
+
+
+def zeros() -> InitialMask:
+  """Nothing is kept; the gradient of a distortion of probabilities is small there."""
+  return constant(0.0)
+
+
+@memoised
+def random() -> InitialMask:
+  """Uniform in [0, 1], drawn from the image's key."""
+
+  def make(key: Array, representation: Representation) -> Mask:
+    keys = jax.random.split(key, len(representation.mask_shapes))
+    return tuple(
+      jax.random.uniform(k, shape)
+      for k, shape in zip(keys, representation.mask_shapes, strict=True)
+    )
+
+  return InitialMask("random()", make)

@@ -1,0 +1,313 @@
+r"""The Lagrangian, and its gradient in bounded memory.
+
+.. math:: L(s) = E_v\, d(\Phi(x), \Phi(y(s, v))) + \lambda R(s) + \sum_j w_j P_j(s),
+  \qquad y(s, v) = \mathrm{clip}(T^{-1}(s h + (1 - s) v), 0, 1)
+
+(Kolek et al., ECCV 2022, Sec. 3; ``lambda`` multiplies the rate *normalised* by k.)
+
+The network is evaluated on *tiles* of images x draws. A loop over tiles adds up values
+and gradients, so that memory does not depend on the number of draws, and tiles whose
+images have stopped are skipped. The number of draws is data, not structure: changing it
+compiles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from cawe_jax import penalties
+from cawe_jax.types import (
+  Array,
+  Coefficients,
+  Distortion,
+  Mask,
+  Penalty,
+  Perturbation,
+  Representation,
+)
+
+
+T = TypeVar("T")
+
+
+class Classifier(Protocol):
+  """The part of :class:`cawe_jax.Classifier` that the objective uses."""
+
+  def __call__(self, images: Array, /) -> Array:
+    """Images ``[N, H, W, C]`` in [0, 1] to logits ``[N, K]``."""
+    ...
+
+
+class Objective(NamedTuple):
+  """The structure of a Lagrangian, bound to one image shape; hashable."""
+
+  representation: Representation
+  perturbation: Perturbation
+  distortion: Distortion
+  penalties: tuple[Penalty, ...] = ()
+
+
+class Weights(NamedTuple):
+  """What multiplies the terms, one value per image.
+
+  Attributes:
+    lagrange_multiplier: Weight of the normalised rate.
+    penalties: Weight of every further penalty, in the objective's order.
+  """
+
+  lagrange_multiplier: Array
+  penalties: tuple[Array, ...] = ()
+
+
+class Problem(NamedTuple):
+  """What the objective knows of one image; a batch adds a leading axis.
+
+  Attributes:
+    image: ``[H, W, C]`` in [0, 1].
+    coefficients: ``T(image)``.
+    grey_coefficients: ``T`` of the mean over channels, one channel.
+    perturbation_state: What ``perturbation.init`` returned.
+    clean_logits: ``[K]``.
+    target: Explained class, int.
+    key: Of all this image's draws.
+  """
+
+  image: Array
+  coefficients: Coefficients
+  grey_coefficients: Coefficients
+  perturbation_state: object
+  clean_logits: Array
+  target: Array
+  key: Array
+
+
+class Estimate(NamedTuple):
+  """Monte-Carlo means over draws for a batch of B images, each ``[B]``.
+
+  Attributes:
+    distortion: Mean.
+    distortion_square: Mean of squares.
+    probability: Mean of ``p_t(y)``.
+  """
+
+  distortion: Array
+  distortion_square: Array
+  probability: Array
+
+
+class Draws(NamedTuple):
+  """Which draws to average, for a batch of B images.
+
+  Attributes:
+    step: Int scalar; with a problem's key and a draw's index it decides the noise, so
+      that more draws keep the first ones.
+    count: Int scalar L, at least 1.
+    active: Bool ``[B]``; the other images are not evaluated and get zeros.
+  """
+
+  step: Array
+  count: Array
+  active: Array
+
+
+class Terms(NamedTuple):
+  """The unweighted parts of one image's objective that no draw enters."""
+
+  rate: Array
+  penalties: tuple[Array, ...]
+
+
+def make_problem(
+  objective: Objective, image: Array, clean_logits: Array, target: Array, key: Array
+) -> Problem:
+  """Compute once what every evaluation needs."""
+  representation = objective.representation
+  return Problem(
+    image,
+    representation.analysis(image),
+    representation.analysis(jnp.mean(image, axis=-1, keepdims=True)),
+    objective.perturbation.init(image, representation),
+    clean_logits,
+    target,
+    key,
+  )
+
+
+def mix(mask: Mask, coefficients: Coefficients, replacement: Coefficients) -> Coefficients:
+  """``s * h + (1 - s) * v``, leaf by leaf."""
+  return tuple(
+    s * h + (1 - s) * v
+    for s, h, v in zip(mask, coefficients, replacement, strict=True)
+  )
+
+
+def to_image(representation: Representation, coefficients: Coefficients) -> Array:
+  """Synthesis, clipped to [0, 1].
+
+  The clip passes the gradient at exactly 0 and 1, as torch does (`jnp.clip` halves
+  it there): saturated pixels of the image sit at the bounds where a mask of ones
+  starts.
+  """
+  image = representation.synthesis(coefficients)
+  inside = (image >= 0) & (image <= 1)
+  return jnp.where(inside, image, jax.lax.stop_gradient(jnp.clip(image, 0, 1)))
+
+
+def obfuscate(objective: Objective, problem: Problem, mask: Mask, key: Array) -> Array:
+  """One obfuscation ``y(s, v)``, ``[H, W, C]`` in [0, 1]."""
+  kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
+  replacement = objective.perturbation.sample(
+    key, problem.perturbation_state, mask, kept
+  )
+  mixed = mix(mask, problem.coefficients, replacement)
+  return to_image(objective.representation, mixed)
+
+
+def explanation_image(objective: Objective, problem: Problem, mask: Mask) -> Array:
+  """The greyscale explanation ``clip(T^-1(s * T(grey x)))``, ``[H, W, 1]``."""
+  kept = tuple(s * h for s, h in zip(mask, problem.grey_coefficients, strict=True))
+  return to_image(objective.representation, kept)
+
+
+def masked_image(objective: Objective, problem: Problem, mask: Mask) -> Array:
+  """What the mask keeps, in colour and without noise, ``[H, W, C]`` in [0, 1]."""
+  kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
+  return to_image(objective.representation, kept)
+
+
+def terms(objective: Objective, problem: Problem, mask: Mask) -> Terms:
+  """Rate and penalties of one image, unweighted."""
+  values: tuple[Array, ...] = ()
+  if objective.penalties:
+    explanation = explanation_image(objective, problem, mask)
+    values = tuple(p.penalty_fn(mask, explanation) for p in objective.penalties)
+  return Terms(penalties.rate(mask), values)
+
+
+def weighted(weights: Weights, term: Terms) -> Array:
+  """``lambda R + sum_j w_j P_j``."""
+  total = weights.lagrange_multiplier * term.rate
+  for weight, value in zip(weights.penalties, term.penalties, strict=True):
+    total += weight * value
+  return total
+
+
+class Tile(NamedTuple):
+  """How many images, and how many draws of each, one network call takes."""
+
+  images: int
+  draws: int
+
+
+def expected_distortion(
+  objective: Objective,
+  classifier: Classifier,
+  tile: Tile,
+  problems: Problem,
+  masks: Mask,
+  draws: Draws,
+) -> Estimate:
+  """Mean distortion of B masks over the given draws.
+
+  Args:
+    objective: The structure.
+    classifier: Images ``[N, H, W, C]`` to logits ``[N, K]``.
+    tile: Shape of the network's input.
+    problems: B problems.
+    masks: B masks.
+    draws: Which draws.
+  """
+
+  def part(problems: Problem, masks: Mask, keys: Array, weight: Array) -> Estimate:
+    return _estimate(objective, classifier, problems, masks, keys, weight)
+
+  zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
+  return _sum_over_tiles(
+    part, Estimate(zeros, zeros, zeros), tile, problems, masks, draws
+  )
+
+
+def expected_distortion_and_gradient(
+  objective: Objective,
+  classifier: Classifier,
+  tile: Tile,
+  problems: Problem,
+  masks: Mask,
+  draws: Draws,
+) -> tuple[Estimate, Mask]:
+  """As :func:`expected_distortion`, with the gradient of the mean for every mask.
+
+  The gradient is taken tile by tile and added up, so that memory does not grow with
+  the number of draws.
+  """
+
+  def part(problems: Problem, masks: Mask, keys: Array, weight: Array):
+    def total(masks: Mask):
+      estimate = _estimate(objective, classifier, problems, masks, keys, weight)
+      return jnp.sum(estimate.distortion), estimate
+
+    gradient, estimate = jax.grad(total, has_aux=True)(masks)
+    return estimate, gradient
+
+  zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
+  start = Estimate(zeros, zeros, zeros), jax.tree.map(jnp.zeros_like, masks)
+  return _sum_over_tiles(part, start, tile, problems, masks, draws)
+
+
+def _sum_over_tiles(
+  part: Callable, start: T, tile: Tile, problems: Problem, masks: Mask, draws: Draws
+) -> T:
+  """Add up ``part`` over tiles; active images come first, so none is wasted."""
+  batch = draws.active.shape[0]
+  tile = tile._replace(images=min(tile.images, batch))
+  keys = jax.vmap(jax.random.fold_in, (0, None))(problems.key, draws.step)
+  order = jnp.argsort(~draws.active, stable=True)
+  num_active = jnp.sum(draws.active)
+  draw_tiles = -(-draws.count // tile.draws)
+  image_tiles = -(-num_active // tile.images)
+
+  def add(index: Array, total: T) -> T:
+    row = (index // draw_tiles) * tile.images + jnp.arange(tile.images)
+    draw = (index % draw_tiles) * tile.draws + jnp.arange(tile.draws)
+    # A last tile that runs over the end repeats an image with weight 0.
+    images = order[jnp.minimum(row, batch - 1)]
+    weight = jnp.outer(row < num_active, draw < draws.count) / draws.count
+    new = part(
+      jax.tree.map(lambda x: x[images], problems),
+      jax.tree.map(lambda x: x[images], masks),
+      jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys[images], draw),
+      weight.astype(masks[0].dtype),
+    )
+    return jax.tree.map(lambda x, y: x.at[images].add(y), total, new)
+
+  return jax.lax.fori_loop(0, image_tiles * draw_tiles, add, start)
+
+
+def _estimate(
+  objective: Objective,
+  classifier: Classifier,
+  problems: Problem,
+  masks: Mask,
+  keys: Array,
+  weight: Array,
+) -> Estimate:
+  """Weighted sums over keys ``[images, draws]``; the network sees them as one batch."""
+
+  def of_image(problem: Problem, mask: Mask, keys: Array) -> Array:
+    return jax.vmap(lambda key: obfuscate(objective, problem, mask, key))(keys)
+
+  images = jax.vmap(of_image)(problems, masks, keys)
+  logits = classifier(images.reshape(-1, *images.shape[2:]))
+  logits = logits.reshape(*keys.shape, -1)
+  distortion_fn = jax.vmap(jax.vmap(objective.distortion, (None, 0, None)))
+  values = distortion_fn(problems.clean_logits, logits, problems.target)
+  probability = jax.vmap(lambda l, t: jax.nn.softmax(l)[:, t])(logits, problems.target)
+  return Estimate(
+    jnp.sum(weight * values, axis=1),
+    jnp.sum(weight * values**2, axis=1),
+    jnp.sum(weight * probability, axis=1),
+  )

@@ -1,0 +1,285 @@
+"""The compiled programs: prepare, a segment of steps, assess.
+
+Each is a pure function of data for a batch of images, made for a hashable
+:class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a mesh;
+every device works on its own images and none talks to another.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from cawe_jax import objective as objective_
+from cawe_jax.methods import Structure
+from cawe_jax.objective import Classifier, Draws, Estimate, Problem, Tile, Weights
+from cawe_jax.penalties import hard_rate, rate
+from cawe_jax.solvers import Evaluation, SolverState, per_image
+from cawe_jax.types import Array, History, Mask
+
+SEGMENT_STEPS = 10
+"""Steps between two looks at a run; changes nothing but how often one can look."""
+
+NUM_FRESH_DRAWS = 64
+"""Draws on which a finished mask is assessed."""
+
+# The step whose draws assess a mask; no run has as many steps.
+_FRESH_STEP = 2**32 - 1
+
+
+class StepWeights(NamedTuple):
+  """Weights of B images and the solver's full step size, each ``[B]``."""
+
+  weights: Weights
+  step_size: Array
+
+
+class Carry(NamedTuple):
+  """All that goes from one step to the next, for B images.
+
+  Attributes:
+    solver: Masks and the solver's memory.
+    stopping: The stopping rule's memory.
+    active: Which images go on, ``[B]``.
+    num_steps: Steps done, ``[B]``.
+  """
+
+  solver: SolverState
+  stopping: Any
+  active: Array
+  num_steps: Array
+
+
+class Window(NamedTuple):
+  """Which steps a segment does, as int scalars.
+
+  Attributes:
+    start: First step.
+    stop: One past the last.
+    num_steps: Of the whole run; the schedule's progress is ``step / num_steps``.
+    num_draws: Per step and image.
+  """
+
+  start: Array
+  stop: Array
+  num_steps: Array
+  num_draws: Array
+
+
+class Assessment(NamedTuple):
+  """What is known of B masks at the end; see :class:`cawe_jax.types.Explanation`."""
+
+  explanation: Array
+  masked_image: Array
+  probability: Array
+  explanation_probability: Array
+  estimate: Estimate
+  rate: Array
+  rate_l0: Array
+  objective: Array
+
+
+def _split_over_devices(program):
+  """Compile ``program(structure, tile, classifier, replicated, batched)``.
+
+  ``classifier`` and ``replicated`` go to every device, ``batched`` (leading axis B) is
+  split over the mesh; so is the result.
+  """
+
+  @functools.wraps(program)
+  @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+  def compiled(
+    structure: Structure,
+    tile: Tile,
+    mesh: Mesh,
+    classifier: Classifier,
+    replicated: Any,
+    batched: Any,
+  ):
+    everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+    return jax.shard_map(
+      functools.partial(program, structure, tile),
+      mesh=mesh,
+      in_specs=(everywhere, everywhere, split),
+      out_specs=split,
+      check_vma=False,
+    )(classifier, replicated, batched)
+
+  return compiled
+
+
+class ToPrepare(NamedTuple):
+  """Images ``[B, H, W, C]``, targets ``[B]`` (-1: the predicted class), ids ``[B]``."""
+
+  images: Array
+  targets: Array
+  image_ids: Array
+
+
+@_split_over_devices
+def prepare(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  key: Array,
+  batch: ToPrepare,
+) -> tuple[Problem, Mask]:
+  """Problems and initial masks."""
+  clean_logits = _in_tiles(classifier, batch.images, tile)
+  targets = jnp.where(batch.targets < 0, jnp.argmax(clean_logits, -1), batch.targets)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.image_ids)
+
+  def one(image: Array, logits: Array, target: Array, key: Array):
+    problem = objective_.make_problem(structure.objective, image, logits, target, key)
+    mask = structure.initial_mask.make(key, structure.objective.representation)
+    return problem, mask
+
+  return jax.vmap(one)(batch.images, clean_logits, targets, keys)
+
+
+def start(structure: Structure, masks: Mask, active: Array) -> Carry:
+  """The carry before the first step; images that are not active are padding."""
+  batch = active.shape[0]
+  stopping = jax.tree.map(
+    lambda x: jnp.broadcast_to(x, (batch, *jnp.shape(x))), structure.stopping.init()
+  )
+  return Carry(
+    structure.solver.init(masks), stopping, active, jnp.zeros(batch, jnp.int32)
+  )
+
+
+@_split_over_devices
+def segment(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  window: Window,
+  batch: tuple[Problem, StepWeights, Carry],
+) -> tuple[Carry, History]:
+  """At most ``SEGMENT_STEPS`` steps; the history is NaN where nothing was done."""
+  problems, step_weights, carry = batch
+  size = carry.active.shape[0]
+  blank = jnp.full((size, SEGMENT_STEPS), jnp.nan)
+  names = [p.name for p in structure.objective.penalties]
+  history = History(blank, blank, blank, blank, dict.fromkeys(names, blank))
+
+  def body(index: Array, state: tuple[Carry, History]) -> tuple[Carry, History]:
+    carry, history = state
+    step = window.start + index
+    carry, record = _step(
+      structure, tile, classifier, problems, step_weights, window, step, carry
+    )
+    write = lambda buffer, value: buffer.at[:, index].set(value)
+    return carry, jax.tree.map(write, history, record)
+
+  return jax.lax.fori_loop(0, window.stop - window.start, body, (carry, history))
+
+
+def _step(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  problems: Problem,
+  step_weights: StepWeights,
+  window: Window,
+  step: Array,
+  carry: Carry,
+) -> tuple[Carry, History]:
+  """One step of every active image, and what to write down about it, ``[B]`` each."""
+  objective = structure.objective
+  progress = step / window.num_steps
+  multiplier = structure.schedule.multiplier(
+    progress, step_weights.weights.lagrange_multiplier
+  )
+  step_size = structure.schedule.step_size(progress, step_weights.step_size)
+  weights = step_weights.weights._replace(lagrange_multiplier=multiplier)
+  draws = Draws(step, window.num_draws, carry.active)
+
+  def oracle(masks: Mask) -> Evaluation:
+    estimate, gradient = objective_.expected_distortion_and_gradient(
+      objective, classifier, tile, problems, masks, draws
+    )
+
+    def penalty(mask: Mask, problem: Problem, weights: Weights):
+      terms = objective_.terms(objective, problem, mask)
+      return objective_.weighted(weights, terms), terms
+
+    (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
+      masks, problems, weights
+    )
+    gradient = jax.tree.map(jnp.add, gradient, slope)
+    return Evaluation(estimate.distortion + value, gradient, (estimate, terms))
+
+  solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
+  estimate, terms = evaluation.report
+  stopping, stop = jax.vmap(structure.stopping.update, (0, 0, None))(
+    carry.stopping, evaluation.value, progress
+  )
+  active = carry.active
+
+  def keep(new: Array, old: Array) -> Array:
+    return jnp.where(per_image(active, new), new, old)
+
+  record = History(
+    evaluation.value,
+    estimate.distortion,
+    terms.rate,
+    multiplier,
+    {p.name: v for p, v in zip(objective.penalties, terms.penalties, strict=True)},
+  )
+  return (
+    Carry(
+      jax.tree.map(keep, solver, carry.solver),
+      jax.tree.map(keep, stopping, carry.stopping),
+      active & ~stop,
+      carry.num_steps + active,
+    ),
+    jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), record),
+  )
+
+
+@_split_over_devices
+def assess(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  nothing: None,
+  batch: tuple[Problem, Weights, Mask, Array],
+) -> Assessment:
+  """Look at masks on draws that nothing was optimised on."""
+  problems, weights, masks, active = batch
+  objective = structure.objective
+  draws = Draws(jnp.uint32(_FRESH_STEP), jnp.int32(NUM_FRESH_DRAWS), active)
+  estimate = objective_.expected_distortion(
+    objective, classifier, tile, problems, masks, draws
+  )
+  render = functools.partial(jax.vmap, in_axes=(0, 0))
+  masked = render(functools.partial(objective_.masked_image, objective))(problems, masks)
+  terms = render(functools.partial(objective_.terms, objective))(problems, masks)
+
+  def probability(logits: Array) -> Array:
+    return jax.vmap(lambda l, t: jax.nn.softmax(l)[t])(logits, problems.target)
+
+  return Assessment(
+    render(functools.partial(objective_.explanation_image, objective))(problems, masks),
+    masked,
+    probability(problems.clean_logits),
+    probability(_in_tiles(classifier, masked, tile)),
+    estimate,
+    jax.vmap(rate)(masks),
+    jax.vmap(hard_rate)(masks),
+    estimate.distortion + jax.vmap(objective_.weighted)(weights, terms),
+  )
+
+
+def _in_tiles(classifier: Classifier, images: Array, tile: Tile) -> Array:
+  """Logits ``[B, K]``, as many images at once as the tile has rows."""
+  batch = images.shape[0]
+  rows = min(tile.images * tile.draws, batch)
+  padded = jnp.pad(images, ((0, -batch % rows), (0, 0), (0, 0), (0, 0)))
+  logits = jax.lax.map(classifier, padded.reshape(-1, rows, *images.shape[1:]))
+  return logits.reshape(-1, logits.shape[-1])[:batch]

@@ -1,0 +1,157 @@
+"""The values and interfaces that everything else is written in.
+
+Two kinds of things exist. *Structure* (a representation, a perturbation, a method)
+is made of Python functions at build time; it is hashable, and because every factory
+is memoised, two structures made from equal arguments are the same object, so `jit`
+never traces twice for them. *Data* (images, masks, weights, keys) are pytrees of
+arrays at call time.
+
+Everything is written for one image and batched outside.
+
+**Band order.** Coefficients are a tuple of leaves, one leaf per noise group. A wavelet
+representation with J levels has J + 1 leaves: the coarsest approximation
+``[1, h, w, C]``, then the details from the coarsest scale to the finest,
+``[3, h, w, C]``, whose first axis is PyWavelets' order: horizontal (``cH``), vertical
+(``cV``), diagonal (``cD``). A pixel representation has one leaf, ``[1, H, W, C]``.
+A mask has the same leaves with one channel, which all colours share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Coefficients = tuple[Array, ...]
+"""One leaf ``[orientations, h, w, C]`` per noise group, coarsest first."""
+Mask = tuple[Array, ...]
+"""One leaf ``[orientations, h, w, 1]`` in [0, 1] per noise group, coarsest first."""
+
+
+class Representation(NamedTuple):
+  """A linear map between images of one shape and their coefficients.
+
+  Attributes:
+    name: How it was made, e.g. ``wavelet('db3', levels=5, mode='zero')``.
+    image_shape: ``(H, W, C)``.
+    mask_shapes: Shape ``(orientations, h, w, 1)`` of every leaf of a mask.
+    analysis: Image ``[H, W, C]`` to coefficients.
+    synthesis: Coefficients to image; ``synthesis(analysis(x)) == x``.
+  """
+
+  name: str
+  image_shape: tuple[int, int, int]
+  mask_shapes: tuple[tuple[int, int, int, int], ...]
+  analysis: Callable[[Array], Coefficients]
+  synthesis: Callable[[Coefficients], Array]
+
+  @property
+  def num_entries(self) -> int:
+    """Number k of mask entries, every entry of padded sub-bands counted."""
+    return sum(n * h * w for n, h, w, _ in self.mask_shapes)
+
+
+class BindRepresentation(Protocol):
+  """What ``wavelet(...)`` and ``pixel()`` return: image shape to representation."""
+
+  def __call__(self, image_shape: tuple[int, int, int], /) -> Representation:
+    """Bind to images of shape ``(H, W, C)``."""
+    ...
+
+
+class Perturbation(NamedTuple):
+  """What replaces a masked coefficient.
+
+  Attributes:
+    name: How it was made, e.g. ``adaptive_gaussian()``.
+    init: ``(image [H, W, C], representation) -> state``, once per image.
+    sample: ``(key, state, mask, kept) -> coefficients``, one draw; ``kept`` is
+      ``mask * coefficients``.
+    is_random: False when every draw is the same, so that one draw is enough.
+  """
+
+  name: str
+  init: Callable[[Array, Representation], Any]
+  sample: Callable[[Array, Any, Mask, Coefficients], Coefficients]
+  is_random: bool = True
+
+
+Distortion = Callable[[Array, Array, Array], Array]
+"""``(clean_logits [K], logits [K], target) -> scalar``."""
+
+PenaltyFn = Callable[[Mask, Array], Array]
+"""``(mask, greyscale explanation [H, W, 1]) -> scalar``."""
+
+
+class Penalty(NamedTuple):
+  """A weighted term of the Lagrangian besides the distortion and the rate.
+
+  Attributes:
+    name: The function's name, under which the history reports the unweighted value.
+    penalty_fn: ``(mask, explanation) -> scalar``.
+  """
+
+  name: str
+  penalty_fn: PenaltyFn
+
+
+class History(NamedTuple):
+  """What one optimisation did, step by step; NaN after an image stopped.
+
+  Attributes:
+    objective: Distortion plus weighted terms on that step's draws, ``[N]``.
+    distortion: Mean over that step's draws, ``[N]``.
+    rate: ``||s||_1 / k`` of the mask at the start of the step, ``[N]``.
+    lagrange_multiplier: The multiplier that the step used, ``[N]``.
+    penalties: Unweighted value of every further term, by name, ``[N]`` each.
+  """
+
+  objective: Array
+  distortion: Array
+  rate: Array
+  lagrange_multiplier: Array
+  penalties: dict[str, Array]
+
+
+class Explanation(NamedTuple):
+  """What :func:`cawe_jax.explain` returns: a pytree; a batch adds a leading axis.
+
+  Attributes:
+    mask: One leaf per noise group, in [0, 1] (see the band order above).
+    image: The explanation, ``T^-1(s * T(grey x))`` in [0, 1], ``[H, W, 1]``.
+    masked_image: ``T^-1(s * T(x))`` in colour, in [0, 1], ``[H, W, C]``.
+    input_image: The image explained, in [0, 1], ``[H, W, C]``.
+    target: Explained class, int.
+    probability: ``p_t(x)`` of the target on the clean image.
+    rate: ``||s||_1 / k``, the mean of the mask.
+    rate_l0: Share of mask entries above zero.
+    distortion: Mean over fresh draws, which the mask was not optimised on.
+    distortion_standard_error: Of that mean.
+    retained_probability: Mean of ``p_t(y)`` over those draws over ``p_t(x)``; NaN
+      where ``p_t(x) < 0.001``.
+    explanation_probability: ``p_t(masked_image) / p_t(x)``, without noise; NaN as
+      above.
+    objective: Distortion on the fresh draws plus the weighted terms.
+    num_steps: Steps done until the image stopped, int.
+    model_evaluations: Network forward-and-backward passes spent on it, int.
+    history: See :class:`History`.
+  """
+
+  mask: Mask
+  image: Array
+  masked_image: Array
+  input_image: Array
+  target: Array
+  probability: Array
+  rate: Array
+  rate_l0: Array
+  distortion: Array
+  distortion_standard_error: Array
+  retained_probability: Array
+  explanation_probability: Array
+  objective: Array
+  num_steps: Array
+  model_evaluations: Array
+  history: History

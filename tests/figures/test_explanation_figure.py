@@ -1,0 +1,327 @@
+"""The figure shows every number and every mask entry, and depends on nothing else."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from cawe_jax import storage
+from cawe_jax.figures import explanation_figure, mask_layout, save_figure
+from cawe_jax.types import Explanation, History
+
+DB3_224 = (11, 11, 18, 32, 59, 114)
+
+
+def wavelet_shapes(heights, widths):
+  counts = [1] + [3] * (len(heights) - 1)
+  return [(n, h, w, 1) for n, h, w in zip(counts, heights, widths, strict=True)]
+
+
+def make_explanation(shapes=None, size=(15, 17), channels=3, **changes):
+  rng = np.random.default_rng(0)
+  shapes = wavelet_shapes((5, 5, 7), (6, 6, 8)) if shapes is None else shapes
+  history = History(
+    objective=np.array([20.5, 8.25, 2.5, np.nan]),
+    distortion=np.array([0.0, 0.25, 0.5, np.nan]),
+    rate=np.array([1.0, 0.4, 0.1, np.nan]),
+    lagrange_multiplier=np.array([20.0, 20.0, 20.0, np.nan]),
+    penalties={},
+  )
+  fields = dict(
+    mask=tuple(rng.random(shape, np.float32) ** 8 for shape in shapes),
+    image=rng.random((*size, 1)),
+    masked_image=rng.random((*size, channels)),
+    input_image=rng.random((*size, channels)),
+    target=np.int32(285),
+    probability=0.9123,
+    rate=0.01132,
+    rate_l0=0.0427,
+    distortion=0.06134,
+    distortion_standard_error=0.00213,
+    retained_probability=0.871,
+    explanation_probability=1.042,
+    objective=0.2877,
+    num_steps=1800,
+    model_evaluations=28800,
+    history=history,
+  )
+  return Explanation(**{**fields, **changes})
+
+
+def texts(figure):
+  found = list(figure.texts)
+  for axes in figure.axes:
+    found += axes.texts
+    if axes.get_legend() is not None:
+      found += axes.get_legend().get_texts()
+  return [text.get_text() for text in found]
+
+
+def pixels(figure):
+  figure.canvas.draw()
+  return np.asarray(figure.canvas.buffer_rgba()).copy()
+
+
+def panels(figure):
+  """The four image panels by heading."""
+  return {axes.texts[0].get_text(): axes for axes in figure.axes if axes.images}
+
+
+@pytest.mark.parametrize(
+  "shapes",
+  [
+    wavelet_shapes(DB3_224, DB3_224),
+    wavelet_shapes((4, 4, 7), (12, 12, 20)),
+    wavelet_shapes((1, 1, 5, 30), (2, 2, 1, 1)),  # a scale larger than all before it
+    wavelet_shapes((8,), (9,)),
+  ],
+  ids=["224 db3", "wide", "irregular", "pixel"],
+)
+def test_layout_holds_every_entry_exactly_once(shapes):
+  count = sum(map(np.prod, shapes))
+  values = np.split(np.arange(count), np.cumsum([np.prod(s) for s in shapes])[:-1])
+  layout = mask_layout([v.reshape(s) for v, s in zip(values, shapes, strict=True)])
+  assert sorted(layout[~np.isnan(layout)]) == list(range(count))
+
+
+def test_layout_has_pywavelets_order():
+  mask = [np.full((1, 4, 4, 1), 9.0), np.arange(3.0)[:, None, None, None]]
+  mask[1] = np.broadcast_to(mask[1], (3, 4, 4, 1))
+  layout = mask_layout(mask)
+  corners = layout[0, 0], layout[0, -1], layout[-1, 0], layout[-1, -1]
+  assert corners == (9, 0, 1, 2)  # approximation, horizontal, vertical, diagonal
+  assert np.isnan(layout[4]).all()
+  assert np.isnan(layout[:, 4]).all()
+
+
+def test_layout_of_a_pixel_mask_is_the_mask():
+  mask = np.random.default_rng(0).random((1, 5, 7, 1))
+  np.testing.assert_array_equal(mask_layout((mask,)), mask[0, ..., 0])
+
+
+@pytest.mark.parametrize(
+  "shapes", [[], [(2, 4, 4, 1)], [(1, 4, 4, 1), (2, 4, 4, 1)], [(4, 4)], [(1, 4, 4, 3)]]
+)
+def test_layout_refuses_other_masks(shapes):
+  with pytest.raises(ValueError, match="mask: got leaves of shapes"):
+    mask_layout([np.zeros(shape) for shape in shapes])
+
+
+def test_figure_shows_the_numbers():
+  drawn = "\n".join(texts(explanation_figure(make_explanation(), target_name="tabby")))
+  for text in (
+    "Explanation of “tabby”",
+    "tabby, p = 0.912",
+    "p kept with noise: 87 %",
+    "p kept without noise: 104 %",
+    "mean 1.1 %, above zero 4.3 %",
+    "0.0613 ± 0.00213",
+    "0.0113 / 0.0427",
+    "0.288 at λ = 20",
+    "1,800",
+    "28,800",
+    "λ · rate",
+  ):
+    assert text in drawn
+  assert "other terms" not in drawn
+  assert "empty" not in drawn
+
+
+def test_title_and_default_name():
+  drawn = texts(explanation_figure(make_explanation(), title="ECCV\npreset"))
+  assert "ECCV preset" in drawn
+  assert "class 285, p = 0.912" in drawn
+
+
+def test_panels_show_the_arrays():
+  explanation = make_explanation()
+  drawn = panels(explanation_figure(explanation))
+  shown = {heading: axes.images[0].get_array() for heading, axes in drawn.items()}
+  np.testing.assert_array_equal(shown["Image"], explanation.input_image)
+  np.testing.assert_array_equal(shown["Explanation"], explanation.image[..., 0])
+  np.testing.assert_array_equal(shown["Masked image"], explanation.masked_image)
+  mask = np.ma.filled(shown["Mask by scale and orientation"], np.nan)
+  np.testing.assert_array_equal(mask, mask_layout(explanation.mask))
+
+
+def test_sub_bands_are_labelled():
+  shapes = wavelet_shapes(DB3_224, DB3_224)
+  figure = explanation_figure(make_explanation(shapes, (224, 224)))
+  drawn = texts(figure)
+  for label in ("A", "J=5", "J=4", "J=3", "J=2", "J=1", "H", "V", "D"):
+    assert drawn.count(label) == 1
+  axes = panels(figure)["Mask by scale and orientation"]
+  place = {text.get_text(): text.get_position() for text in axes.texts}
+  assert place["J=1"][0] > place["J=2"][0] > place["A"][0]
+  assert place["H"][0] > place["V"][0]
+  assert place["V"][1] > place["H"][1]
+
+
+def test_curves_are_the_history():
+  penalised = make_explanation().history._replace(
+    objective=np.array([21.5, 9.25, 3.5, np.nan]), penalties={"tv": np.ones(4)}
+  )
+  figure = explanation_figure(make_explanation(history=penalised))
+  lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+  nan = np.nan
+  expected = {
+    "objective": [21.5, 9.25, 3.5, nan],
+    "distortion": [nan, 0.25, 0.5, nan],  # a zero has no place on a log axis
+    "λ · rate": [20, 8, 2, nan],
+    "other terms": [1.5, 1, 1, nan],
+    "rate": [1, 0.4, 0.1, nan],
+  }
+  assert set(lines) == set(expected)
+  for name, values in expected.items():
+    np.testing.assert_allclose(lines[name].get_ydata(), values)
+  assert all(line.axes.get_yscale() == "log" for line in lines.values())
+  assert "other terms" in texts(figure)
+
+
+@pytest.mark.parametrize(
+  ("changes", "notice"),
+  [
+    (
+      {"rate": 9e-5},
+      "Nearly empty mask: the optimum at λ = 20 keeps (almost) nothing.",
+    ),
+    (
+      {"retained_probability": 0.03},
+      "Weak explanation: the mask found at λ = 20 keeps only 3 % of p.",
+    ),
+    (
+      {"explanation_probability": 0.02},
+      "Without the noise, the masked image keeps only 2 % of p.",
+    ),
+  ],
+)
+def test_a_mask_that_keeps_little_is_announced(changes, notice):
+  assert notice in texts(explanation_figure(make_explanation(**changes)))
+
+
+def test_a_pixel_mask_is_a_heat_map():
+  explanation = make_explanation([(1, 15, 17, 1)], channels=1)
+  figure = explanation_figure(explanation)
+  np.testing.assert_array_equal(
+    panels(figure)["Mask"].images[0].get_array(), explanation.mask[0][0, ..., 0]
+  )
+  assert not {"A", "H", "J=1"} & set(texts(figure))
+  assert pixels(figure).shape[1] == 1650
+
+
+def test_nothing_finite_still_draws():
+  nan = np.full(3, np.nan)
+  explanation = make_explanation(
+    history=History(nan, nan, nan, nan, {}),
+    probability=np.nan,
+    retained_probability=np.nan,
+    explanation_probability=np.nan,
+    distortion=np.inf,
+    objective=np.nan,
+  )
+  figure = explanation_figure(explanation)
+  drawn = texts(figure)
+  assert "class 285, p = n/a" in drawn
+  assert "p kept with noise: n/a" in drawn
+  assert "n/a at λ = n/a" in drawn
+  assert drawn.count("n/a") == 2  # in place of the curves
+  pixels(figure)
+
+
+def test_an_empty_history_still_draws():
+  empty = np.zeros(0)
+  history = History(empty, empty, empty, empty, {})
+  pixels(explanation_figure(make_explanation(history=history, num_steps=0)))
+
+
+@pytest.mark.parametrize("size", [(20, 60), (60, 20)])
+def test_nothing_leaves_the_page_or_overlaps(size):
+  """Long names, a mask of another shape and all terms at once."""
+  h, w = size
+  history = make_explanation().history._replace(penalties={"tv": np.ones(4)})
+  explanation = make_explanation(
+    wavelet_shapes((h // 4, h // 4, h // 2), (w // 4, w // 4, w // 2)),
+    size,
+    rate=1.23e-5,
+    rate_l0=2.34e-5,
+    distortion=1.23e-5,
+    distortion_standard_error=1.23e-5,
+    history=history,
+  )
+  name = "lesser panda, red panda,\n$bear_cat^ " * 9
+  figure = explanation_figure(explanation, target_name=name, title=name)
+  pixels(figure)
+  renderer = figure.canvas.get_renderer()
+  found = list(figure.texts)
+  for axes in figure.axes:
+    found += axes.texts
+    found += axes.get_legend().get_texts() if axes.get_legend() else []
+  boxes = [text.get_window_extent(renderer) for text in found if text.get_text()]
+  assert len(boxes) > 20
+  for i, box in enumerate(boxes):
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, found[i]
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, found[i]
+    assert box.count_overlaps(boxes) == 1, found[i]
+
+
+def test_a_batch_is_refused():
+  batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), make_explanation())
+  with pytest.raises(ValueError, match=r"explanation: got an input_image of rank 4"):
+    explanation_figure(batch)
+  explanation_figure(jax.tree.map(lambda leaf: leaf[1], batch))
+
+
+def test_a_loaded_explanation_gives_the_same_figure(tmp_path):
+  explanation = make_explanation()
+  storage.save(tmp_path / "a.npz", explanation)
+  loaded = storage.load(tmp_path / "a.npz")
+  before, after = (
+    pixels(explanation_figure(e, target_name="tabby")) for e in (explanation, loaded)
+  )
+  assert before.shape == (737, 1650, 4)
+  np.testing.assert_array_equal(before, after)
+  assert len(np.unique(before.reshape(-1, 4), axis=0)) > 100
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf"])
+def test_equal_figures_give_equal_files(tmp_path, suffix):
+  for name in ("a", "b"):
+    save_figure(explanation_figure(make_explanation()), tmp_path / f"{name}{suffix}")
+  first, second = sorted(tmp_path.iterdir())
+  assert first.read_bytes() == second.read_bytes()
+  assert b"matplotlib version" not in first.read_bytes().lower()
+
+
+def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
+  figure, path = explanation_figure(make_explanation()), tmp_path / "a.png"
+  path.write_bytes(b"old")
+
+  def interrupted(temporary, **_):
+    temporary.write_bytes(b"half")
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(figure, "savefig", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    save_figure(figure, path)
+  assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"old")]
+
+
+def test_other_formats_are_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"path: got suffix '\.gif', allowed: \.png"):
+    save_figure(explanation_figure(make_explanation()), tmp_path / "a.gif")
+
+
+def test_gaps_are_neutral():
+  axes = panels(explanation_figure(make_explanation()))["Mask by scale and orientation"]
+  red, green, blue, alpha = axes.images[0].cmap.get_bad()
+  assert np.ptp([red, green, blue]) < 0.03
+  assert alpha == 1
+  assert to_rgba((red, green, blue)) != axes.images[0].cmap(0.0)
+
+
+def test_pyplot_is_never_imported():
+  code = "import sys, cawe_jax.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+  assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
