@@ -144,7 +144,8 @@ def class_weighted_l2(weights: Sequence[float]) -> Distortion:
     weights: A tuple of K numbers, at least 0.
 
   Raises:
-    ValueError: A weight is negative or not finite.
+    ValueError: A weight is negative or not finite; or, when called, their number is
+      not that of the classes.
 
   Example:
     >>> distortion = class_weighted_l2((1.0, 0.0))
@@ -157,6 +158,11 @@ def class_weighted_l2(weights: Sequence[float]) -> Distortion:
 
   def class_weighted_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
     del target
+    if clean_logits.shape[-1] != values.size:
+      raise ValueError(
+        f"weights has {values.size} entries; the classifier has "
+        f"{clean_logits.shape[-1]} classes"
+      )
     change = jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)
     return _norm(jnp.sum(jnp.asarray(values, change.dtype) * change**2))
 
@@ -173,6 +179,10 @@ def _kl(p_logits: Array, q_logits: Array) -> Array:
 
 
 def _norm(square: Array) -> Array:
-  """Square root with gradient 0 at 0, where a mask of ones starts."""
-  positive = square > 0
+  """Square root with gradient 0 at 0, where a mask of ones starts.
+
+  At most 1e-6 counts as 0: there float32 rounding decides the norm, and its gradient
+  would be a vector of pure rounding noise with norm 1.
+  """
+  positive = square > 1e-12
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cawe_jax import programs
 from cawe_jax.classifiers.classifier import Classifier
@@ -22,7 +22,15 @@ from cawe_jax.distortions import label_squared_error
 from cawe_jax.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.objective import Problem, Tile, Weights
-from cawe_jax.programs import SEGMENT_STEPS, Carry, StepWeights, ToPrepare, Window
+from cawe_jax.programs import (
+  SEGMENT_STEPS,
+  Assessment,
+  Carry,
+  StepWeights,
+  ToPrepare,
+  Window,
+)
+from cawe_jax.solvers import per_image
 from cawe_jax.types import Array, Explanation, History, Mask
 
 MINIMUM_PROBABILITY = 1e-3
@@ -73,7 +81,7 @@ def explain(
   Args:
     classifier: The network.
     images: ``[H, W, C]`` or ``[B, H, W, C]``, float in [0, 1].
-    method: E.g. :func:`cawe_jax.cartoonx`. Its weights may be ``[B]`` arrays.
+    method: E.g. :func:`cawe_jax.cartoonx`. Its multiplier and weights may be ``[B]``.
     key: A typed key, ``jax.random.key(0)``.
     targets: Explained class of each image; by default the predicted one.
     image_ids: An integer in [0, 2**32) for each image, which decides its noise together
@@ -97,7 +105,7 @@ def explain(
     >>> weights = jnp.zeros((16, 16, 2)).at[:8, :, 0].set(0.1).reshape(-1, 2)
     >>> classifier = Classifier(linear, weights, 16)
     >>> from cawe_jax.methods import pixel_rde
-    >>> method = pixel_rde(lagrange_multiplier=0.1, num_steps=30)
+    >>> method = pixel_rde(lagrange_multiplier=0.1)
     >>> image = jnp.ones((16, 16, 1))
     >>> explanation = explain(classifier, image, method, key=jax.random.key(0))
     >>> explanation.image.shape
@@ -124,60 +132,6 @@ def explain(
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
 
 
-def explain_path(
-  classifier: Classifier,
-  image: Array | np.ndarray,
-  method: Method,
-  lagrange_multipliers: Sequence[float],
-  *,
-  key: Array,
-  target: int | None = None,
-  image_id: int | None = None,
-  initial_masks: Mask | None = None,
-  callback: Callback | None = None,
-  rows: int | None = None,
-) -> Explanation:
-  """Explain one image for several Lagrange multipliers in one program.
-
-  All multipliers see the same draws.
-
-  Args:
-    classifier: As in :func:`explain`.
-    image: ``[H, W, C]``.
-    method: Its own multiplier is ignored.
-    lagrange_multipliers: M values, at least 0.
-    key: As in :func:`explain`.
-    target: As in :func:`explain`.
-    image_id: As in :func:`explain`.
-    initial_masks: ``[M, ...]`` per leaf.
-    callback: As in :func:`explain`.
-    rows: As in :func:`explain`.
-
-  Returns:
-    An explanation whose leaves have a leading axis M.
-
-  Raises:
-    ValueError: As in :func:`explain`.
-  """
-  if np.ndim(image) != 3:
-    raise ValueError(f"image has shape {np.shape(image)}; it must be [H, W, C]")
-  count = len(lagrange_multipliers)
-  weights = method.weights._replace(
-    lagrange_multiplier=np.asarray(lagrange_multipliers, np.float32)
-  )
-  return explain(
-    classifier,
-    np.broadcast_to(np.asarray(image), (count, *np.shape(image))),
-    method._replace(weights=weights),
-    key=key,
-    targets=target,
-    image_ids=image_id,
-    initial_masks=initial_masks,
-    callback=callback,
-    rows=rows,
-  )
-
-
 def _explain_batch(
   classifier: Classifier,
   images: np.ndarray,
@@ -191,9 +145,11 @@ def _explain_batch(
 ) -> Explanation:
   batch = len(images)
   check_method(method)
+  if rows is not None and rows < 1:
+    raise ValueError(f"rows is {rows}; it must be at least 1")
   structure = method.bind(images.shape[1:])
   mesh = Mesh(np.array(jax.devices()), ("images",))
-  num_draws = method.num_draws if method.perturbation.is_random else 1
+  num_draws = method.recipe.num_draws if method.perturbation.is_random else 1
   run = _Run(structure, mesh, rows or _default_rows(), num_draws)
 
   # Padding, so that the batch divides among the devices, is never active.
@@ -212,17 +168,21 @@ def _explain_batch(
     masks = _check_masks(initial_masks, masks, batch, pad)
   active = np.arange(batch + padding) < batch
   step_weights = StepWeights(*jax.tree.map(pad, (weights, step_size)))
-  carry = programs.start(structure, masks, jnp.asarray(active))
-  carry, history = _iterate(
-    run, classifier, problems, step_weights, carry, method.num_steps, batch, callback
-  )
-  result = run(
+  assess = lambda masks: run(
     programs.assess,
     classifier,
     None,
-    (problems, step_weights.weights, carry.solver.mask, jnp.asarray(active)),
+    (problems, step_weights.weights, masks, jnp.asarray(active)),
   )
-  explanation = _assemble(problems, carry, result, history, num_draws)
+  empty = assess(jax.tree.map(jnp.zeros_like, masks))
+  carry = programs.start(
+    structure, masks, empty.estimate.distortion, jnp.asarray(active)
+  )
+  carry, history = _iterate(
+    run, classifier, problems, step_weights, carry, method.recipe.num_steps, batch, callback
+  )
+  masks, result = _best(carry.solver.mask, assess(carry.solver.mask), empty)
+  explanation = _assemble(problems, carry, masks, result, history, num_draws)
   return jax.tree.map(lambda x: np.asarray(x)[:batch], explanation)
 
 
@@ -233,7 +193,14 @@ class _Run:
     self.structure, self.mesh = structure, mesh
     self.rows, self.num_draws = rows, num_draws
 
-  def __call__(self, program: Callable, *data: Any) -> Any:
+  def __call__(
+    self, program: Callable, classifier: Classifier, replicated: Any, batched: Any
+  ) -> Any:
+    # Placed the same way every time, so that the second call finds the first's program.
+    everywhere = NamedSharding(self.mesh, PartitionSpec())
+    split = NamedSharding(self.mesh, PartitionSpec("images"))
+    classifier, replicated = jax.device_put((classifier, replicated), everywhere)
+    data = classifier, replicated, jax.device_put(batched, split)
     while True:
       draws = min(self.rows, self.num_draws)
       tile = Tile(max(1, self.rows // draws), draws)
@@ -288,10 +255,28 @@ def _concatenate(parts: list[History]) -> History:
   return jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
 
 
+def _best(
+  masks: Mask, found: Assessment, empty: Assessment
+) -> tuple[Mask, Assessment]:
+  """The found mask, or the empty one where its objective is lower.
+
+  For an unsure prediction the empty mask is often the optimum, and no path of small
+  steps leads there.
+  """
+  better = empty.objective < found.objective
+
+  def pick(new: Array, old: Array) -> Array:
+    return jnp.where(per_image(better, old), new, old)
+
+  zeros = jax.tree.map(jnp.zeros_like, masks)
+  return jax.tree.map(pick, zeros, masks), jax.tree.map(pick, empty, found)
+
+
 def _assemble(
   problems: Problem,
   carry: Carry,
-  result: programs.Assessment,
+  masks: Mask,
+  result: Assessment,
   history: History,
   num_draws: int,
 ) -> Explanation:
@@ -302,7 +287,7 @@ def _assemble(
   probability = np.asarray(result.probability)
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
   return Explanation(
-    mask=carry.solver.mask,
+    mask=masks,
     image=result.explanation,
     masked_image=result.masked_image,
     input_image=problems.image,
@@ -326,14 +311,20 @@ def _default_rows() -> int:
 
 
 def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:
-  def spread(value: Any) -> np.ndarray:
+  def spread(name: str, value: Any) -> np.ndarray:
+    if np.shape(value) not in ((), (batch,)):
+      raise ValueError(
+        f"{name} has shape {np.shape(value)}; it must be one number or one for each of "
+        f"{batch} images"
+      )
     return np.broadcast_to(np.asarray(value, np.float32), (batch,))
 
-  weights = method.weights
-  penalties = tuple(spread(w) for w in weights.penalties)
-  return Weights(spread(weights.lagrange_multiplier), penalties), spread(
-    weights.step_size
+  penalties = tuple(
+    spread(f"weight of {penalty.__name__}", weight)
+    for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True)
   )
+  multiplier = spread("lagrange_multiplier", method.lagrange_multiplier)
+  return Weights(multiplier, penalties), spread("step_size", method.recipe.step_size)
 
 
 def check_method(method: Method) -> None:
@@ -342,21 +333,21 @@ def check_method(method: Method) -> None:
   Raises:
     ValueError: One line that names the number and what is allowed.
   """
-  weights = method.weights
-  if len(weights.penalties) != len(method.penalties):
+  recipe = method.recipe
+  if len(method.penalty_weights) != len(method.penalties):
     raise ValueError(
-      f"weights.penalties has {len(weights.penalties)} entries; the method has "
+      f"penalty_weights has {len(method.penalty_weights)} entries; the method has "
       f"{len(method.penalties)} penalties"
     )
-  named = {"lagrange_multiplier": weights.lagrange_multiplier}
-  for penalty, weight in zip(method.penalties, weights.penalties, strict=True):
-    named[f"weight of {penalty.name}"] = weight
+  named = {"lagrange_multiplier": method.lagrange_multiplier}
+  for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True):
+    named[f"weight of {penalty.__name__}"] = weight
   for name, value in named.items():
     if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
       raise ValueError(f"{name} is {value}; it must be finite and at least 0")
-  if not np.all(np.isfinite(weights.step_size) & (np.asarray(weights.step_size) > 0)):
-    raise ValueError(f"step_size is {weights.step_size}; it must be finite and above 0")
-  for name, count in (("num_steps", method.num_steps), ("num_draws", method.num_draws)):
+  if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
+    raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
+  for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
     if not (isinstance(count, int) and 1 <= count < 2**31):
       raise ValueError(f"{name} is {count}; it must be an integer, at least 1")
 
@@ -383,6 +374,8 @@ def _per_image(name: str, values: Any, batch: int) -> np.ndarray | None:
     raise ValueError(
       f"{name} is {values}; it must be one integer or one for each of {batch} images"
     )
+  if array.min() < 0:
+    raise ValueError(f"{name} is {values}; it must be at least 0")
   return np.broadcast_to(array, (batch,))
 
 
@@ -390,7 +383,7 @@ def _check_ids(image_ids: Any, images: np.ndarray) -> np.ndarray:
   given = _per_image("image_ids", image_ids, len(images))
   if given is None:
     return np.array([image_id(np.asarray(x, np.float32)) for x in images], np.uint32)
-  if given.min() < 0 or given.max() >= 2**32:
+  if given.max() >= 2**32:
     raise ValueError(f"image_ids is {image_ids}; allowed is 0 to 2**32 - 1")
   return given.astype(np.uint32)
 
@@ -410,10 +403,9 @@ def _check_problems(
       f"{', '.join(map(str, bad))}; they must be finite on images in [0, 1]"
     )
   num_classes = logits.shape[1]
-  if wanted.max() >= num_classes or wanted.min() < -1:
+  if wanted.max() >= num_classes:
     raise ValueError(
-      f"target is {wanted.max() if wanted.max() >= num_classes else wanted.min()}; "
-      f"allowed are 0 to {num_classes - 1}"
+      f"target is {wanted.max()}; allowed are 0 to {num_classes - 1}"
     )
   predicted = logits.argmax(axis=1)
   other = np.flatnonzero((wanted >= 0) & (wanted != predicted))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cawe_jax.memo import memoised
 from cawe_jax.types import Array, Mask, Representation
@@ -35,7 +37,7 @@ def constant(value: float) -> InitialMask:
     raise ValueError(f"value is {value}; a mask entry must lie in [0, 1]")
 
   def make(key: Array, representation: Representation) -> Mask:
-    return tuple(jnp.full(shape, value) for shape in representation.mask_shapes)
+    return tuple(jnp.full(shape, value, jnp.float32) for shape in representation.mask_shapes)
 
   return InitialMask(f"constant({value})", make)
 
@@ -55,10 +57,12 @@ def random() -> InitialMask:
   """Uniform in [0, 1], drawn from the image's key."""
 
   def make(key: Array, representation: Representation) -> Mask:
-    keys = jax.random.split(key, len(representation.mask_shapes))
+    flat = jax.random.uniform(key, (representation.num_entries,))
+    sizes = np.cumsum([math.prod(shape) for shape in representation.mask_shapes])
+    parts = jnp.split(flat, sizes[:-1])
     return tuple(
-      jax.random.uniform(k, shape)
-      for k, shape in zip(keys, representation.mask_shapes, strict=True)
+      part.reshape(shape)
+      for part, shape in zip(parts, representation.mask_shapes, strict=True)
     )
 
   return InitialMask("random()", make)

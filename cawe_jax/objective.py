@@ -184,7 +184,7 @@ def terms(objective: Objective, problem: Problem, mask: Mask) -> Terms:
   values: tuple[Array, ...] = ()
   if objective.penalties:
     explanation = explanation_image(objective, problem, mask)
-    values = tuple(p.penalty_fn(mask, explanation) for p in objective.penalties)
+    values = tuple(penalty(mask, explanation) for penalty in objective.penalties)
   return Terms(penalties.rate(mask), values)
 
 

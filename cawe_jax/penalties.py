@@ -49,7 +49,7 @@ def spatial_l2(mask: Mask, explanation: Array) -> Array:
   """
   del mask
   square = jnp.mean(explanation**2)
-  positive = square > 0
+  positive = square > 1e-12
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 

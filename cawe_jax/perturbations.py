@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cawe_jax.inpainting import harmonic
 from cawe_jax.memo import memoised
@@ -259,17 +260,10 @@ def _symmetric_uniform(key: Array, shape: tuple[int, ...], dtype) -> Array:
 
 def _noise(key: Array, like: Coefficients, noise_fn: Callable) -> Coefficients:
   """Independent noise for every leaf, cut from one draw: one program to compile."""
-  sizes = [leaf.size for leaf in like]
-  flat = noise_fn(key, (sum(sizes),), like[0].dtype)
-  parts = jnp.split(flat, list(_cumulative(sizes))[:-1])
+  ends = np.cumsum([leaf.size for leaf in like])
+  flat = noise_fn(key, (int(ends[-1]),), like[0].dtype)
+  parts = jnp.split(flat, ends[:-1])
   return tuple(p.reshape(leaf.shape) for p, leaf in zip(parts, like, strict=True))
-
-
-def _cumulative(sizes: list[int]):
-  total = 0
-  for size in sizes:
-    total += size
-    yield total
 
 
 def _fixed_image(name: str, replacement: Callable[[Array], Array]) -> Perturbation:

@@ -141,15 +141,19 @@ def prepare(
   return jax.vmap(one)(batch.images, clean_logits, targets, keys)
 
 
-def start(structure: Structure, masks: Mask, active: Array) -> Carry:
+def start(
+  structure: Structure, masks: Mask, zero_value: Array, active: Array
+) -> Carry:
   """The carry before the first step; images that are not active are padding."""
   batch = active.shape[0]
   stopping = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (batch, *jnp.shape(x))), structure.stopping.init()
   )
-  return Carry(
-    structure.solver.init(masks), stopping, active, jnp.zeros(batch, jnp.int32)
+  carry = Carry(
+    structure.solver.init(masks, zero_value), stopping, active, jnp.zeros(batch, jnp.int32)
   )
+  # Without weak types, which a step would make strong: another type, another program.
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x).type), carry)
 
 
 @_split_over_devices
@@ -164,7 +168,7 @@ def segment(
   problems, step_weights, carry = batch
   size = carry.active.shape[0]
   blank = jnp.full((size, SEGMENT_STEPS), jnp.nan)
-  names = [p.name for p in structure.objective.penalties]
+  names = _penalty_names(structure)
   history = History(blank, blank, blank, blank, dict.fromkeys(names, blank))
 
   def body(index: Array, state: tuple[Carry, History]) -> tuple[Carry, History]:
@@ -211,13 +215,15 @@ def _step(
     (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
       masks, problems, weights
     )
-    gradient = jax.tree.map(jnp.add, gradient, slope)
-    return Evaluation(estimate.distortion + value, gradient, (estimate, terms))
+    return Evaluation(
+      estimate.distortion, gradient, value, slope, terms
+    )
 
   solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
-  estimate, terms = evaluation.report
+  value = evaluation.value + evaluation.penalty
+  terms = evaluation.report
   stopping, stop = jax.vmap(structure.stopping.update, (0, 0, None))(
-    carry.stopping, evaluation.value, progress
+    carry.stopping, value, progress
   )
   active = carry.active
 
@@ -225,11 +231,11 @@ def _step(
     return jnp.where(per_image(active, new), new, old)
 
   record = History(
+    value,
     evaluation.value,
-    estimate.distortion,
     terms.rate,
     multiplier,
-    {p.name: v for p, v in zip(objective.penalties, terms.penalties, strict=True)},
+    dict(zip(_penalty_names(structure), terms.penalties, strict=True)),
   )
   return (
     Carry(
@@ -240,6 +246,10 @@ def _step(
     ),
     jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), record),
   )
+
+
+def _penalty_names(structure: Structure) -> list[str]:
+  return [penalty.__name__ for penalty in structure.objective.penalties]
 
 
 @_split_over_devices

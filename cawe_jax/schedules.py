@@ -36,6 +36,12 @@ def constant() -> Schedule:
 
 
 @memoised
+def linear_decay() -> Schedule:
+  """The step size falls to zero in a straight line; the multiplier stays."""
+  return Schedule("linear_decay()", lambda t, x: x, lambda t, x: x * (1 - t))
+
+
+@memoised
 def continuation(start: float = 20.0, hold: float = 0.5, decay: float = 0.1) -> Schedule:
   """The multiplier falls to its value, then the step size falls.
 

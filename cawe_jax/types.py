@@ -19,7 +19,7 @@ A mask has the same leaves with one channel, which all colours share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 
@@ -53,12 +53,20 @@ class Representation(NamedTuple):
     return sum(n * h * w for n, h, w, _ in self.mask_shapes)
 
 
-class BindRepresentation(Protocol):
-  """What ``wavelet(...)`` and ``pixel()`` return: image shape to representation."""
+class Transform(NamedTuple):
+  """A representation that does not know its image shape yet.
 
-  def __call__(self, image_shape: tuple[int, int, int], /) -> Representation:
+  Attributes:
+    name: How it was made.
+    bind: Image shape ``(H, W, C)`` to :class:`Representation`; memoised.
+  """
+
+  name: str
+  bind: Callable[[tuple[int, int, int]], Representation]
+
+  def __call__(self, image_shape: tuple[int, int, int]) -> Representation:
     """Bind to images of shape ``(H, W, C)``."""
-    ...
+    return self.bind(image_shape)
 
 
 class Perturbation(NamedTuple):
@@ -81,20 +89,8 @@ class Perturbation(NamedTuple):
 Distortion = Callable[[Array, Array, Array], Array]
 """``(clean_logits [K], logits [K], target) -> scalar``."""
 
-PenaltyFn = Callable[[Mask, Array], Array]
+Penalty = Callable[[Mask, Array], Array]
 """``(mask, greyscale explanation [H, W, 1]) -> scalar``."""
-
-
-class Penalty(NamedTuple):
-  """A weighted term of the Lagrangian besides the distortion and the rate.
-
-  Attributes:
-    name: The function's name, under which the history reports the unweighted value.
-    penalty_fn: ``(mask, explanation) -> scalar``.
-  """
-
-  name: str
-  penalty_fn: PenaltyFn
 
 
 class History(NamedTuple):

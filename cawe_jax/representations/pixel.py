@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from cawe_jax.memo import memoised
-from cawe_jax.types import Array, BindRepresentation, Coefficients, Representation
+from cawe_jax.types import Array, Transform, Coefficients, Representation
 
 
 @memoised
-def pixel() -> BindRepresentation:
+def pixel() -> Transform:
   """Mask pixels (Pixel RDE).
 
   Returns:
-    A function of the image shape ``(H, W, C)`` that returns the representation with
+    A transform to bind to an image shape ``(H, W, C)``: the representation has
     one leaf ``[1, H, W, C]``; ``k = H * W``.
 
   Example:
@@ -32,4 +32,4 @@ def pixel() -> BindRepresentation:
       "pixel()", image_shape, ((1, height, width, 1),), analysis, synthesis
     )
 
-  return bind
+  return Transform("pixel()", bind)

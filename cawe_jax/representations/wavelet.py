@@ -19,13 +19,13 @@ import pywt
 from jax.lax import Precision
 
 from cawe_jax.memo import memoised
-from cawe_jax.types import Array, BindRepresentation, Coefficients, Representation
+from cawe_jax.types import Array, Transform, Coefficients, Representation
 
 
 @memoised
 def wavelet(
   name: str = "db3", *, levels: int = 5, mode: str = "zero"
-) -> BindRepresentation:
+) -> Transform:
   """Mask the coefficients of PyWavelets' ``wavedec2`` (CartoonX).
 
   Args:
@@ -36,7 +36,7 @@ def wavelet(
       ``"zero"`` in both directions.
 
   Returns:
-    A function of the image shape ``(H, W, C)`` that returns the representation with
+    A transform to bind to an image shape ``(H, W, C)``: the representation has
     ``levels + 1`` leaves (band order: :mod:`cawe_jax.types`).
 
   Raises:
@@ -59,11 +59,13 @@ def wavelet(
   if levels < 1:
     raise ValueError(f"levels is {levels}; it must be at least 1")
 
+  label = f"wavelet({name!r}, levels={levels}, mode={mode!r})"
+
   @memoised
   def bind(image_shape: tuple[int, int, int], /) -> Representation:
-    return _bind(name, levels, mode, image_shape)
+    return _bind(label, name, levels, mode, image_shape)
 
-  return bind
+  return Transform(label, bind)
 
 
 class _Level(NamedTuple):
@@ -81,10 +83,15 @@ class _Level(NamedTuple):
 
 
 def _bind(
-  name: str, levels: int, mode: str, image_shape: tuple[int, int, int]
+  label: str, name: str, levels: int, mode: str, image_shape: tuple[int, int, int]
 ) -> Representation:
   height, width, _ = image_shape
   max_levels = pywt.dwtn_max_level((height, width), name)
+  if max_levels < 1:
+    raise ValueError(
+      f"image of {height}x{width} pixels is too small for wavelet {name!r}, whose "
+      f"filters have {pywt.Wavelet(name).dec_len} taps"
+    )
   if levels > max_levels:
     raise ValueError(
       f"levels is {levels}; wavelet {name!r} on an image of {height}x{width} pixels "
@@ -113,7 +120,6 @@ def _bind(
       approximation = _sandwich(step.synthesis_rows, block, step.synthesis_columns)
     return jnp.moveaxis(approximation, 0, -1)
 
-  label = f"wavelet({name!r}, levels={levels}, mode={mode!r})"
   return Representation(label, image_shape, mask_shapes, analysis, synthesis)
 
 

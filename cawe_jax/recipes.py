@@ -1,0 +1,94 @@
+"""How a mask is searched: start, solver, schedule, stopping rule, steps and draws.
+
+A method says what is optimised, a recipe how. The published recipes are the papers';
+``default`` and ``fast`` were tuned for the least objective in a given time (see
+docs/decisions.md and docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cawe_jax import initial_masks, schedules, solvers, stopping
+from cawe_jax.initial_masks import InitialMask
+from cawe_jax.schedules import Schedule
+from cawe_jax.solvers import Solver
+from cawe_jax.stopping import Stopping
+
+
+class Recipe(NamedTuple):
+  """The parts that decide the way to the mask, not what a good mask is.
+
+  Attributes:
+    name: The preset's name.
+    initial_mask: Where to start.
+    solver: How to step.
+    schedule: How multiplier and step size change.
+    stopping: When an image is done.
+    step_size: Multiplies the solver's updates, above 0.
+    num_steps: At most, at least 1.
+    num_draws: Per step and image, at least 1.
+  """
+
+  name: str
+  initial_mask: InitialMask
+  solver: Solver
+  schedule: Schedule
+  stopping: Stopping
+  step_size: float
+  num_steps: int
+  num_draws: int
+
+
+def default() -> Recipe:
+  """About a minute an image on two CPU cores."""
+  return _tuned("default", num_steps=400)
+
+
+def fast() -> Recipe:
+  """About twenty seconds an image on two CPU cores."""
+  return _tuned("fast", num_steps=150)
+
+
+def eccv2022() -> Recipe:
+  """Adam with step size 1e-3 from a mask of ones, 2000 steps of 64 draws.
+
+  References:
+    Kolek et al., ECCV 2022, Sec. 4.
+  """
+  return _published("eccv2022", step_size=1e-3, num_steps=2000, num_draws=64)
+
+
+def cvpr2023() -> Recipe:
+  """Adam with step size 1e-1 from a mask of ones, 300 steps of 16 draws.
+
+  References:
+    Kolek et al., CVPR 2023.
+  """
+  return _published("cvpr2023", step_size=1e-1, num_steps=300, num_draws=16)
+
+
+def _tuned(name: str, num_steps: int) -> Recipe:
+  return Recipe(
+    name,
+    initial_masks.ones(),
+    solvers.denoised(),
+    schedules.linear_decay(),
+    stopping.never(),
+    step_size=0.2,
+    num_steps=num_steps,
+    num_draws=2,
+  )
+
+
+def _published(name: str, step_size: float, num_steps: int, num_draws: int) -> Recipe:
+  return Recipe(
+    name,
+    initial_masks.ones(),
+    solvers.adam(),
+    schedules.constant(),
+    stopping.never(),
+    step_size,
+    num_steps,
+    num_draws,
+  )

