@@ -2,6 +2,7 @@
 
 from cawe_jax.classifiers import Classifier, classifier_names, load_classifier
 from cawe_jax.explain import Progress, explain
+from cawe_jax.hard_masks import explain_budget
 from cawe_jax.images import load_image
 from cawe_jax.methods import Method, cartoonx, pixel_rde, smooth_pixel_rde, waveletx
 from cawe_jax.paths import explain_path, explain_retaining
@@ -20,6 +21,7 @@ __all__ = [
   "cartoonx",
   "classifier_names",
   "explain",
+  "explain_budget",
   "explain_path",
   "explain_retaining",
   "load",

@@ -1,45 +1,26 @@
 """`explain`: from images and a method to explanations.
 
-The loop around the compiled programs of :mod:`cawe_jax.programs`: it checks arguments,
-places the batch on the devices, calls back between segments of steps, and retries with
-fewer rows where memory does not suffice. It prints nothing.
+The loop around the compiled programs: segments of steps until every image has stopped,
+with a look from outside in between. It prints nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cawe_jax import programs
+from cawe_jax import checks, programs
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.distortions import label_squared_error
-from cawe_jax.images import image_id
 from cawe_jax.methods import Method
-from cawe_jax.objective import Problem, Tile, Weights
-from cawe_jax.programs import (
-  SEGMENT_STEPS,
-  Assessment,
-  Carry,
-  StepWeights,
-  ToPrepare,
-  Window,
-)
-from cawe_jax.solvers import per_image
+from cawe_jax.programs import SEGMENT_STEPS, Assessment, Carry, Window
+from cawe_jax.session import Session
 from cawe_jax.types import Array, Explanation, History, Mask
 
 MINIMUM_PROBABILITY = 1e-3
 """Where the clean probability is lower, ratios to it are NaN."""
-
-# Rows of one network call on a device. Four keep the activations in a CPU's cache; an
-# accelerator wants many.
-_ROWS = {"cpu": 4}
-_ROWS_ELSEWHERE = 256
 
 
 class Progress(NamedTuple):
@@ -114,184 +95,98 @@ def explain(
   References:
     Kolek et al., Cartoon Explanations of Image Classifiers, ECCV 2022.
   """
-  batch = _check_images(images)
+  batch = checks.check_images(images)
   single = np.ndim(images) == 3
   if single and initial_masks is not None:
     initial_masks = jax.tree.map(lambda s: s[None], initial_masks)
-  explanation = _explain_batch(
+  session = Session(
     classifier,
     batch,
     method,
-    key,
-    _per_image("targets", targets, len(batch)),
-    _check_ids(image_ids, batch),
-    initial_masks,
-    callback,
-    rows,
+    key=key,
+    targets=targets,
+    image_ids=image_ids,
+    rows=rows,
   )
+  zeros = jax.tree.map(np.zeros_like, session.crop(session.initial_masks))
+  empty = session.assess(zeros)
+  carry = session.start(initial_masks, empty.estimate.distortion)
+  carry, history = _iterate(session, carry, classifier, method, callback)
+  masks = session.crop(carry.solver.mask)
+  found = session.assess(masks)
+  # For an unsure prediction the empty mask is often the optimum, and no path of small
+  # steps leads there.
+  better = empty.objective < found.objective
+  masks, best = _where(better, (zeros, empty), (masks, found))
+  num_steps = session.crop(carry.num_steps)
+  explanation = assemble(session, masks, best, num_steps, history)
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
 
 
-def _explain_batch(
-  classifier: Classifier,
-  images: np.ndarray,
-  method: Method,
-  key: Array,
-  targets: np.ndarray | None,
-  image_ids: np.ndarray,
-  initial_masks: Mask | None,
-  callback: Callback | None,
-  rows: int | None,
-) -> Explanation:
-  batch = len(images)
-  check_method(method)
-  if rows is not None and rows < 1:
-    raise ValueError(f"rows is {rows}; it must be at least 1")
-  structure = method.bind(images.shape[1:])
-  mesh = Mesh(np.array(jax.devices()), ("images",))
-  num_draws = method.recipe.num_draws if method.perturbation.is_random else 1
-  run = _Run(structure, mesh, rows or _default_rows(), num_draws)
-
-  # Padding, so that the batch divides among the devices, is never active.
-  padding = -batch % mesh.size
-  pad = lambda x: np.concatenate([x, np.repeat(x[:1], padding, axis=0)])
-  weights, step_size = _weights(method, batch)
-  wanted = np.full(batch, -1) if targets is None else targets
-  problems, masks = run(
-    programs.prepare,
-    classifier,
-    key,
-    jax.tree.map(pad, ToPrepare(images, wanted.astype(np.int32), image_ids)),
-  )
-  _check_problems(problems, batch, classifier, method, wanted)
-  if initial_masks is not None:
-    masks = _check_masks(initial_masks, masks, batch, pad)
-  active = np.arange(batch + padding) < batch
-  step_weights = StepWeights(*jax.tree.map(pad, (weights, step_size)))
-  assess = lambda masks: run(
-    programs.assess,
-    classifier,
-    None,
-    (problems, step_weights.weights, masks, jnp.asarray(active)),
-  )
-  empty = assess(jax.tree.map(jnp.zeros_like, masks))
-  carry = programs.start(
-    structure, masks, empty.estimate.distortion, jnp.asarray(active)
-  )
-  carry, history = _iterate(
-    run, classifier, problems, step_weights, carry, method.recipe.num_steps, batch, callback
-  )
-  masks, result = _best(carry.solver.mask, assess(carry.solver.mask), empty)
-  explanation = _assemble(problems, carry, masks, result, history, num_draws)
-  return jax.tree.map(lambda x: np.asarray(x)[:batch], explanation)
-
-
-class _Run:
-  """Calls programs for one structure; remembers how many rows fit into memory."""
-
-  def __init__(self, structure: Any, mesh: Mesh, rows: int, num_draws: int):
-    self.structure, self.mesh = structure, mesh
-    self.rows, self.num_draws = rows, num_draws
-
-  def __call__(
-    self, program: Callable, classifier: Classifier, replicated: Any, batched: Any
-  ) -> Any:
-    # Placed the same way every time, so that the second call finds the first's program.
-    everywhere = NamedSharding(self.mesh, PartitionSpec())
-    split = NamedSharding(self.mesh, PartitionSpec("images"))
-    classifier, replicated = jax.device_put((classifier, replicated), everywhere)
-    data = classifier, replicated, jax.device_put(batched, split)
-    while True:
-      draws = min(self.rows, self.num_draws)
-      tile = Tile(max(1, self.rows // draws), draws)
-      try:
-        return jax.block_until_ready(program(self.structure, tile, self.mesh, *data))
-      except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or self.rows == 1:
-          raise
-        self.rows //= 2
-
-
 def _iterate(
-  run: _Run,
-  classifier: Classifier,
-  problems: Problem,
-  step_weights: StepWeights,
+  session: Session,
   carry: Carry,
-  num_steps: int,
-  batch: int,
+  classifier: Classifier,
+  method: Method,
   callback: Callback | None,
 ) -> tuple[Carry, History]:
   """Segments until all images have stopped; the carry and the history ``[B, N]``."""
+  num_steps = method.recipe.num_steps
   parts: list[History] = []
   for start in range(0, num_steps, SEGMENT_STEPS):
     stop = min(start + SEGMENT_STEPS, num_steps)
-    window = Window(*map(np.int32, (start, stop, num_steps, run.num_draws)))
-    before = np.asarray(carry.active)[:batch]
-    carry, part = run(
-      programs.segment, classifier, window, (problems, step_weights, carry)
-    )
-    parts.append(jax.tree.map(lambda x: np.asarray(x)[:, : stop - start], part))
-    if np.isnan(parts[-1].objective[:batch][before, 0]).any() or not all(
-      np.isfinite(leaf[:batch]).all() for leaf in map(np.asarray, carry.solver.mask)
-    ):
+    window = Window(*map(np.int32, (start, stop, num_steps, session.num_draws)))
+    before = session.crop(carry.active)
+    carry, part = session.segment(carry, window)
+    parts.append(_shorten(part, stop - start))
+    masks = session.crop(carry.solver.mask)
+    finite = all(np.isfinite(leaf).all() for leaf in masks)
+    if not finite or np.isnan(part.objective[before, 0]).any():
       raise ValueError(
         f"classifier {classifier.name!r} or its gradient returned NaN between steps "
         f"{start} and {stop}; it must be finite on images in [0, 1]"
       )
-    active = np.asarray(carry.active)[:batch]
-    history = _concatenate(parts)
-    if callback is not None:
-      masks = jax.tree.map(lambda x: x[:batch], carry.solver.mask)
-      seen = jax.tree.map(lambda x: x[:batch], history)
-      if callback(Progress(stop, num_steps, masks, active, seen)):
-        break
-    if not active.any():
+    active = session.crop(carry.active)
+    history = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
+    progress = Progress(stop, num_steps, masks, active, history)
+    if (callback is not None and callback(progress)) or not active.any():
       break
   return carry, history
 
 
-def _concatenate(parts: list[History]) -> History:
-  return jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
+def _shorten(history: History, length: int) -> History:
+  return jax.tree.map(lambda x: x[:, :length], history)
 
 
-def _best(
-  masks: Mask, found: Assessment, empty: Assessment
-) -> tuple[Mask, Assessment]:
-  """The found mask, or the empty one where its objective is lower.
+def _where(condition: np.ndarray, yes: Any, no: Any) -> Any:
+  """Choose per image between two trees of arrays ``[B, ...]``."""
 
-  For an unsure prediction the empty mask is often the optimum, and no path of small
-  steps leads there.
-  """
-  better = empty.objective < found.objective
+  def pick(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where(condition.reshape((-1,) + (1,) * (x.ndim - 1)), x, y)
 
-  def pick(new: Array, old: Array) -> Array:
-    return jnp.where(per_image(better, old), new, old)
-
-  zeros = jax.tree.map(jnp.zeros_like, masks)
-  return jax.tree.map(pick, zeros, masks), jax.tree.map(pick, empty, found)
+  return jax.tree.map(pick, yes, no)
 
 
-def _assemble(
-  problems: Problem,
-  carry: Carry,
+def assemble(
+  session: Session,
   masks: Mask,
   result: Assessment,
+  num_steps: np.ndarray,
   history: History,
-  num_draws: int,
 ) -> Explanation:
+  """All that is reported of B masks."""
   estimate = result.estimate
   variance = estimate.distortion_square - estimate.distortion**2
   # The mean of squares minus the square of the mean is the biased variance.
   standard_error = np.sqrt(np.maximum(variance, 0) / (programs.NUM_FRESH_DRAWS - 1))
-  probability = np.asarray(result.probability)
+  probability = result.probability
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
   return Explanation(
     mask=masks,
     image=result.explanation,
     masked_image=result.masked_image,
-    input_image=problems.image,
-    target=problems.target,
+    input_image=session.crop(session.problems.image),
+    target=session.crop(session.problems.target),
     probability=probability,
     rate=result.rate,
     rate_l0=result.rate_l0,
@@ -300,132 +195,7 @@ def _assemble(
     retained_probability=estimate.probability / known,
     explanation_probability=result.explanation_probability / known,
     objective=result.objective,
-    num_steps=carry.num_steps,
-    model_evaluations=carry.num_steps * num_draws,
+    num_steps=num_steps,
+    model_evaluations=num_steps * session.num_draws,
     history=history,
   )
-
-
-def _default_rows() -> int:
-  return _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
-
-
-def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:
-  def spread(name: str, value: Any) -> np.ndarray:
-    if np.shape(value) not in ((), (batch,)):
-      raise ValueError(
-        f"{name} has shape {np.shape(value)}; it must be one number or one for each of "
-        f"{batch} images"
-      )
-    return np.broadcast_to(np.asarray(value, np.float32), (batch,))
-
-  penalties = tuple(
-    spread(f"weight of {penalty.__name__}", weight)
-    for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True)
-  )
-  multiplier = spread("lagrange_multiplier", method.lagrange_multiplier)
-  return Weights(multiplier, penalties), spread("step_size", method.recipe.step_size)
-
-
-def check_method(method: Method) -> None:
-  """Refuse numbers that make no sense.
-
-  Raises:
-    ValueError: One line that names the number and what is allowed.
-  """
-  recipe = method.recipe
-  if len(method.penalty_weights) != len(method.penalties):
-    raise ValueError(
-      f"penalty_weights has {len(method.penalty_weights)} entries; the method has "
-      f"{len(method.penalties)} penalties"
-    )
-  named = {"lagrange_multiplier": method.lagrange_multiplier}
-  for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True):
-    named[f"weight of {penalty.__name__}"] = weight
-  for name, value in named.items():
-    if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
-      raise ValueError(f"{name} is {value}; it must be finite and at least 0")
-  if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
-    raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
-  for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
-    if not (isinstance(count, int) and 1 <= count < 2**31):
-      raise ValueError(f"{name} is {count}; it must be an integer, at least 1")
-
-
-def _check_images(images: Array | np.ndarray) -> np.ndarray:
-  array = np.asarray(images)
-  if array.ndim not in (3, 4) or 0 in array.shape:
-    raise ValueError(
-      f"images has shape {array.shape}; it must be [H, W, C] or [B, H, W, C], not empty"
-    )
-  if not np.issubdtype(array.dtype, np.floating):
-    raise ValueError(f"images has type {array.dtype}; it must be float in [0, 1]")
-  low, high = float(array.min()), float(array.max())
-  if not (math.isfinite(low) and math.isfinite(high) and low >= 0 and high <= 1):
-    raise ValueError(f"images has values in [{low}, {high}]; allowed is [0, 1]")
-  return array if array.ndim == 4 else array[None]
-
-
-def _per_image(name: str, values: Any, batch: int) -> np.ndarray | None:
-  if values is None:
-    return None
-  array = np.asarray(values)
-  if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (batch,)):
-    raise ValueError(
-      f"{name} is {values}; it must be one integer or one for each of {batch} images"
-    )
-  if array.min() < 0:
-    raise ValueError(f"{name} is {values}; it must be at least 0")
-  return np.broadcast_to(array, (batch,))
-
-
-def _check_ids(image_ids: Any, images: np.ndarray) -> np.ndarray:
-  given = _per_image("image_ids", image_ids, len(images))
-  if given is None:
-    return np.array([image_id(np.asarray(x, np.float32)) for x in images], np.uint32)
-  if given.max() >= 2**32:
-    raise ValueError(f"image_ids is {image_ids}; allowed is 0 to 2**32 - 1")
-  return given.astype(np.uint32)
-
-
-def _check_problems(
-  problems: Problem,
-  batch: int,
-  classifier: Classifier,
-  method: Method,
-  wanted: np.ndarray,
-) -> None:
-  logits = np.asarray(problems.clean_logits)[:batch]
-  if not np.isfinite(logits).all():
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    raise ValueError(
-      f"classifier {classifier.name!r} returned NaN or infinite logits for image(s) "
-      f"{', '.join(map(str, bad))}; they must be finite on images in [0, 1]"
-    )
-  num_classes = logits.shape[1]
-  if wanted.max() >= num_classes:
-    raise ValueError(
-      f"target is {wanted.max()}; allowed are 0 to {num_classes - 1}"
-    )
-  predicted = logits.argmax(axis=1)
-  other = np.flatnonzero((wanted >= 0) & (wanted != predicted))
-  if method.distortion is label_squared_error and other.size:
-    i = other[0]
-    raise ValueError(
-      f"distortion label_squared_error is for the predicted class ({predicted[i]}), "
-      f"not target {wanted[i]}: every mask keeps a probability low; use "
-      f"maximise_probability"
-    )
-
-
-def _check_masks(
-  given: Mask, like: Mask, batch: int, pad: Callable[[np.ndarray], np.ndarray]
-) -> Mask:
-  expected = [(batch, *leaf.shape[1:]) for leaf in like]
-  shapes = [np.shape(leaf) for leaf in given]
-  if shapes != expected:
-    raise ValueError(f"initial_masks has leaves {shapes}; they must be {expected}")
-  for leaf in given:
-    if not np.all((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)):
-      raise ValueError("initial_masks has entries outside [0, 1], or NaN")
-  return tuple(jnp.asarray(pad(np.asarray(leaf, np.float32))) for leaf in given)

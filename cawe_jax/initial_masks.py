@@ -37,7 +37,9 @@ def constant(value: float) -> InitialMask:
     raise ValueError(f"value is {value}; a mask entry must lie in [0, 1]")
 
   def make(key: Array, representation: Representation) -> Mask:
-    return tuple(jnp.full(shape, value, jnp.float32) for shape in representation.mask_shapes)
+    return tuple(
+      jnp.full(shape, value, jnp.float32) for shape in representation.mask_shapes
+    )
 
   return InitialMask(f"constant({value})", make)
 

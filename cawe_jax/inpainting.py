@@ -70,9 +70,7 @@ def push_pull(image: Array, weight: Array) -> Array:
     padding = ((0, height % 2), (0, width % 2), (0, 0))
     premultiplied = _block_sum(jnp.pad(image * weight, padding))
     total = _block_sum(jnp.pad(weight, padding))
-    coarse = push_pull(
-      premultiplied / jnp.maximum(total, 1e-12), jnp.minimum(total, 1)
-    )
+    coarse = push_pull(premultiplied / jnp.maximum(total, 1e-12), jnp.minimum(total, 1))
     average = jax.image.resize(
       coarse, (2 * coarse.shape[0], 2 * coarse.shape[1], channels), "linear"
     )[:height, :width]
@@ -90,7 +88,9 @@ def _block_sum(x: Array) -> Array:
 def _laplacian(x: Array) -> Array:
   """Sum of differences to the neighbours inside the image, ``[H, W, C]``."""
   down, right = jnp.diff(x, axis=0), jnp.diff(x, axis=1)
-  rows = jnp.pad(down, ((1, 0), (0, 0), (0, 0))) - jnp.pad(down, ((0, 1), (0, 0), (0, 0)))
+  rows = jnp.pad(down, ((1, 0), (0, 0), (0, 0))) - jnp.pad(
+    down, ((0, 1), (0, 0), (0, 0))
+  )
   columns = jnp.pad(right, ((0, 0), (1, 0), (0, 0))) - jnp.pad(
     right, ((0, 0), (0, 1), (0, 0))
   )

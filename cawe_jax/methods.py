@@ -15,7 +15,8 @@ from cawe_jax.recipes import Recipe
 from cawe_jax.schedules import Schedule
 from cawe_jax.solvers import Solver
 from cawe_jax.stopping import Stopping
-from cawe_jax.types import Transform, Distortion, Penalty, Perturbation
+from cawe_jax.types import Distortion, Penalty, Perturbation, Transform
+
 
 class Structure(NamedTuple):
   """What a compiled program is made for: a method bound to an image shape."""
@@ -55,7 +56,10 @@ class Method(NamedTuple):
     """The hashable part, for images of shape ``(H, W, C)``."""
     recipe = self.recipe
     objective = Objective(
-      self.representation(image_shape), self.perturbation, self.distortion, self.penalties
+      self.representation(image_shape),
+      self.perturbation,
+      self.distortion,
+      self.penalties,
     )
     return Structure(
       objective, recipe.initial_mask, recipe.solver, recipe.schedule, recipe.stopping
@@ -200,4 +204,6 @@ def waveletx(
     perturbation=perturbation or perturbations.adaptive_uniform(),
     distortion=distortion,
     recipe=recipe,
-  )._replace(name="waveletx", penalties=(penalties.spatial_l1,), penalty_weights=(spatial_l1,))
+  )._replace(
+    name="waveletx", penalties=(penalties.spatial_l1,), penalty_weights=(spatial_l1,)
+  )

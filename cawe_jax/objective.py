@@ -30,7 +30,6 @@ from cawe_jax.types import (
   Representation,
 )
 
-
 T = TypeVar("T")
 
 
@@ -137,11 +136,12 @@ def make_problem(
   )
 
 
-def mix(mask: Mask, coefficients: Coefficients, replacement: Coefficients) -> Coefficients:
+def mix(
+  mask: Mask, coefficients: Coefficients, replacement: Coefficients
+) -> Coefficients:
   """``s * h + (1 - s) * v``, leaf by leaf."""
   return tuple(
-    s * h + (1 - s) * v
-    for s, h, v in zip(mask, coefficients, replacement, strict=True)
+    s * h + (1 - s) * v for s, h, v in zip(mask, coefficients, replacement, strict=True)
   )
 
 

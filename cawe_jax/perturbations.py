@@ -1,8 +1,8 @@
 """What replaces a masked coefficient.
 
-Each factory returns a :class:`~cawe_jax.types.Perturbation`: ``init`` looks at the image
-once, ``sample`` makes one draw, shaped like the coefficients. Noise is drawn for every
-channel on its own. Adaptive noise takes its law from the noise groups: mean and
+Each factory returns a :class:`~cawe_jax.types.Perturbation`: ``init`` looks at the
+image once, ``sample`` makes one draw, shaped like the coefficients. Noise is drawn for
+every channel on its own. Adaptive noise takes its law from the noise groups: mean and
 population standard deviation of a leaf's coefficients, over all channels.
 """
 
@@ -83,7 +83,9 @@ def scaled_gaussian(factors: tuple[float, ...]) -> Perturbation:
       not that of the leaves.
   """
   if not all(math.isfinite(f) and f >= 0 for f in factors):
-    raise ValueError(f"factors is {factors}; every factor must be finite and at least 0")
+    raise ValueError(
+      f"factors is {factors}; every factor must be finite and at least 0"
+    )
 
   def init(image: Array, representation: Representation) -> Statistics:
     num_leaves = len(representation.mask_shapes)
@@ -93,7 +95,9 @@ def scaled_gaussian(factors: tuple[float, ...]) -> Perturbation:
         f"noise groups and needs one factor for each"
       )
     mean, deviation = _adaptive_init(image, representation)
-    return Statistics(mean, tuple(f * d for f, d in zip(factors, deviation, strict=True)))
+    return Statistics(
+      mean, tuple(f * d for f, d in zip(factors, deviation, strict=True))
+    )
 
   return Perturbation(
     f"scaled_gaussian({factors})", init, _adaptive_sampler(jax.random.normal)
@@ -248,7 +252,8 @@ def _adaptive_sampler(noise_fn: Callable) -> Callable:
   ) -> Coefficients:
     noise = _noise(key, kept, noise_fn)
     return tuple(
-      mean + deviation * leaf for mean, deviation, leaf in zip(*state, noise, strict=True)
+      mean + deviation * leaf
+      for mean, deviation, leaf in zip(*state, noise, strict=True)
     )
 
   return sample
@@ -270,6 +275,4 @@ def _fixed_image(name: str, replacement: Callable[[Array], Array]) -> Perturbati
   def init(image: Array, representation: Representation) -> Coefficients:
     return representation.analysis(replacement(image))
 
-  return Perturbation(
-    name, init, lambda key, state, mask, kept: state, is_random=False
-  )
+  return Perturbation(name, init, lambda key, state, mask, kept: state, is_random=False)

@@ -63,7 +63,9 @@ def _published(recipe: Recipe) -> dict[tuple[str, str], Method]:
   return {
     ("cartoonx", "eccv2022"): methods.cartoonx(20.0, recipe=recipe),
     ("pixel-rde", "eccv2022"): methods.pixel_rde(4.0, recipe=recipe),
-    ("cartoonx", "cvpr2023"): methods.cartoonx(1.0, perturbation=uniform, recipe=recipe),
+    ("cartoonx", "cvpr2023"): methods.cartoonx(
+      1.0, perturbation=uniform, recipe=recipe
+    ),
     ("waveletx", "cvpr2023"): methods.waveletx(2.0, 10.0, recipe=recipe),
     ("pixel-rde", "cvpr2023"): methods.pixel_rde(
       1.0,

@@ -1,8 +1,8 @@
 """The compiled programs: prepare, a segment of steps, assess.
 
 Each is a pure function of data for a batch of images, made for a hashable
-:class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a mesh;
-every device works on its own images and none talks to another.
+:class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a
+mesh; every device works on its own images and none talks to another.
 """
 
 from __future__ import annotations
@@ -141,16 +141,17 @@ def prepare(
   return jax.vmap(one)(batch.images, clean_logits, targets, keys)
 
 
-def start(
-  structure: Structure, masks: Mask, zero_value: Array, active: Array
-) -> Carry:
+def start(structure: Structure, masks: Mask, zero_value: Array, active: Array) -> Carry:
   """The carry before the first step; images that are not active are padding."""
   batch = active.shape[0]
   stopping = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (batch, *jnp.shape(x))), structure.stopping.init()
   )
   carry = Carry(
-    structure.solver.init(masks, zero_value), stopping, active, jnp.zeros(batch, jnp.int32)
+    structure.solver.init(masks, zero_value),
+    stopping,
+    active,
+    jnp.zeros(batch, jnp.int32),
   )
   # Without weak types, which a step would make strong: another type, another program.
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x).type), carry)
@@ -177,8 +178,8 @@ def segment(
     carry, record = _step(
       structure, tile, classifier, problems, step_weights, window, step, carry
     )
-    write = lambda buffer, value: buffer.at[:, index].set(value)
-    return carry, jax.tree.map(write, history, record)
+    written = jax.tree.map(lambda h, r: h.at[:, index].set(r), history, record)
+    return carry, written
 
   return jax.lax.fori_loop(0, window.stop - window.start, body, (carry, history))
 
@@ -215,9 +216,7 @@ def _step(
     (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
       masks, problems, weights
     )
-    return Evaluation(
-      estimate.distortion, gradient, value, slope, terms
-    )
+    return Evaluation(estimate.distortion, gradient, value, slope, terms)
 
   solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
   value = evaluation.value + evaluation.penalty
@@ -253,6 +252,21 @@ def _penalty_names(structure: Structure) -> list[str]:
 
 
 @_split_over_devices
+def evaluate(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  draws: tuple[Array, Array],
+  batch: tuple[Problem, Mask, Array],
+) -> tuple[Estimate, Mask]:
+  """Distortion and gradient of masks on the draws ``(step, count)``."""
+  problems, masks, active = batch
+  return objective_.expected_distortion_and_gradient(
+    structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
+  )
+
+
+@_split_over_devices
 def assess(
   structure: Structure,
   tile: Tile,
@@ -268,7 +282,9 @@ def assess(
     objective, classifier, tile, problems, masks, draws
   )
   render = functools.partial(jax.vmap, in_axes=(0, 0))
-  masked = render(functools.partial(objective_.masked_image, objective))(problems, masks)
+  masked = render(functools.partial(objective_.masked_image, objective))(
+    problems, masks
+  )
   terms = render(functools.partial(objective_.terms, objective))(problems, masks)
 
   def probability(logits: Array) -> Array:

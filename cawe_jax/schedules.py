@@ -42,7 +42,9 @@ def linear_decay() -> Schedule:
 
 
 @memoised
-def continuation(start: float = 20.0, hold: float = 0.5, decay: float = 0.1) -> Schedule:
+def continuation(
+  start: float = 20.0, hold: float = 0.5, decay: float = 0.1
+) -> Schedule:
   """The multiplier falls to its value, then the step size falls.
 
   Args:

@@ -85,9 +85,7 @@ def projected(transformation: optax.GradientTransformation, name: str = "") -> S
     oracle: Oracle, state: SolverState, step_size: Array
   ) -> tuple[SolverState, Evaluation]:
     evaluation = oracle(state.mask)
-    gradient = jax.tree.map(
-      jnp.add, evaluation.gradient, evaluation.penalty_gradient
-    )
+    gradient = jax.tree.map(jnp.add, evaluation.gradient, evaluation.penalty_gradient)
     updates, memory = jax.vmap(transformation.update)(
       gradient, state.memory, state.mask
     )
@@ -124,7 +122,10 @@ class _Denoised(NamedTuple):
 
 @memoised
 def denoised(
-  decay: float = 0.9, floor: float = 0.3, collapse: float = 0.25
+  decay: float = 0.9,
+  caution: float = 1.0,
+  floor: float = 0.3,
+  collapse: float = 0.25,
 ) -> Solver:
   r"""Projected descent that trusts a gradient only as far as it exceeds its noise.
 
@@ -147,6 +148,7 @@ def denoised(
 
   Args:
     decay: Of both running moments, in (0, 1).
+    caution: c above: by how many standard errors a gradient must exceed its noise.
     floor: f above; small is close to a multiplicative update.
     collapse: Share of the value at a mask of zeros that counts as collapse, in (0, 1].
   """
@@ -174,7 +176,7 @@ def denoised(
       # A mean of one or two gradients shows no variance, hence the 5 %.
       variance = jnp.maximum(q - m**2, 0.05 * q)
       error_square = variance / jnp.minimum(independent, n)
-      g = m * jnp.maximum(1 - error_square / (m**2 + _TINY), 0)
+      g = m * jnp.maximum(1 - caution**2 * error_square / (m**2 + _TINY), 0)
       u = (g + slope) / jnp.sqrt(g**2 + error_square + slope**2 + _TINY)
       return s - per_image(step_size, s) * (s + floor) / (1 + floor) * u
 
@@ -197,7 +199,9 @@ def denoised(
     new = _Denoised(mean, square, count, memory.zero_value, recent, safe_mask)
     return SolverState(mask, new), evaluation
 
-  name = f"denoised(decay={decay}, floor={floor}, collapse={collapse})"
+  name = (
+    f"denoised(decay={decay}, caution={caution}, floor={floor}, collapse={collapse})"
+  )
   return Solver(name, init, step)
 
 

@@ -21,9 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
-Array = jax.Array
+Array = Any
+"""A `jax.Array`, or outside compiled programs a NumPy array: they share no type."""
 Coefficients = tuple[Array, ...]
 """One leaf ``[orientations, h, w, C]`` per noise group, coarsest first."""
 Mask = tuple[Array, ...]

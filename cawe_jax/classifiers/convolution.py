@@ -58,9 +58,7 @@ def dense(x: Array, kernel: Array, stride: int) -> Array:
 
 def _depthwise_shifted(x: Array, kernel: Array, stride: int) -> Array:
   taps = _taps(x, kernel.shape[0], stride)
-  return functools.reduce(
-    jnp.add, [tap * kernel[i, j] for (i, j), tap in taps.items()]
-  )
+  return functools.reduce(jnp.add, [tap * kernel[i, j] for (i, j), tap in taps.items()])
 
 
 def _depthwise_native(x: Array, kernel: Array, stride: int) -> Array:
@@ -144,7 +142,7 @@ def _by_platform(cpu_fn: Callable, default_fn: Callable, stride: int) -> Callabl
 
 
 class _Axis(NamedTuple):
-  """"SAME" padding of one axis."""
+  """Padding "SAME" of one axis."""
 
   output_size: int
   low: int
@@ -165,7 +163,12 @@ def _taps(x: Array, kernel_size: int, stride: int) -> dict[tuple[int, int], Arra
   extra = stride - 1
   padded = jnp.pad(
     x,
-    ((0, 0), (rows.low, rows.high + extra), (columns.low, columns.high + extra), (0, 0)),
+    (
+      (0, 0),
+      (rows.low, rows.high + extra),
+      (columns.low, columns.high + extra),
+      (0, 0),
+    ),
   )
   return {
     (i, j): padded[
@@ -188,9 +191,9 @@ def _gather_taps(
   """The transpose of :func:`_taps`: for every input pixel the sum over its taps.
 
   Input row ``h = stride * u + a`` is reached by the kernel rows i for which
-  ``a + low - i`` is a multiple of the stride, from output row ``u + (a + low - i) /
-  stride``; columns likewise. Each phase ``(a, b)`` is one dense sum; the phases are then
-  interleaved.
+  ``a + low - i`` is a multiple of the stride, from output row
+  ``u + (a + low - i) / stride``; columns likewise. Each phase ``(a, b)`` is one dense
+  sum; the phases are then interleaved.
   """
   (height, width), (_, out_height, out_width, _) = size, gradient.shape
   low_row = _same(height, kernel_size, stride).low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cawe_jax.memo import memoised
-from cawe_jax.types import Array, Transform, Coefficients, Representation
+from cawe_jax.types import Array, Coefficients, Representation, Transform
 
 
 @memoised

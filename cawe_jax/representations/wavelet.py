@@ -19,13 +19,11 @@ import pywt
 from jax.lax import Precision
 
 from cawe_jax.memo import memoised
-from cawe_jax.types import Array, Transform, Coefficients, Representation
+from cawe_jax.types import Array, Coefficients, Representation, Transform
 
 
 @memoised
-def wavelet(
-  name: str = "db3", *, levels: int = 5, mode: str = "zero"
-) -> Transform:
+def wavelet(name: str = "db3", *, levels: int = 5, mode: str = "zero") -> Transform:
   """Mask the coefficients of PyWavelets' ``wavedec2`` (CartoonX).
 
   Args:
@@ -55,7 +53,9 @@ def wavelet(
       f"e.g. haar, db3, sym4, coif1, bior2.2, dmey (pywt.wavelist(kind='discrete'))"
     )
   if mode not in pywt.Modes.modes:
-    raise ValueError(f"mode {mode!r} is unknown; allowed: {', '.join(pywt.Modes.modes)}")
+    raise ValueError(
+      f"mode {mode!r} is unknown; allowed: {', '.join(pywt.Modes.modes)}"
+    )
   if levels < 1:
     raise ValueError(f"levels is {levels}; it must be at least 1")
 
@@ -129,7 +129,10 @@ def _level_matrices(
   """Matrices from the finest level to the coarsest."""
   steps = []
   for _ in range(levels):
-    rows, columns = _axis_matrices(name, mode, height), _axis_matrices(name, mode, width)
+    rows, columns = (
+      _axis_matrices(name, mode, height),
+      _axis_matrices(name, mode, width),
+    )
     steps.append(_Level(rows[0], columns[0], rows[1], columns[1]))
     height, width = steps[-1].band_shape
   return steps
@@ -160,7 +163,7 @@ def _sandwich(left: np.ndarray, block: Array, right: np.ndarray) -> Array:
 
 
 def _split(block: Array, band_shape: tuple[int, int]) -> tuple[Array, Array]:
-  """Quadrants ``[C, 2h, 2w]`` to approximation ``[C, h, w]``, details ``[3, h, w, C]``."""
+  """Quadrants ``[C, 2h, 2w]`` to ``[C, h, w]`` and details ``[3, h, w, C]``."""
   h, w = band_shape
   details = jnp.stack([block[:, h:, :w], block[:, :h, w:], block[:, h:, w:]])
   return block[:, :h, :w], jnp.moveaxis(details, 1, -1)

@@ -1,0 +1,53 @@
+# `make explain` and `make test` set up what is missing; nothing else is needed than
+# Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= out
+TEST_PROCESSES ?= 2
+
+.PHONY: help explain test test-slow lint typecheck doctest lock wheel clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  echo "setting up Python's venv module (Debian keeps it in a package of its own)"; \
+	  rm -rf $(VENV); \
+	  apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+explain: $(STAMP) ## explain a photograph with EfficientNet-Lite0
+	@$(BIN)/cawe explain sample:imagenet-13 --out $(OUT)
+	@echo "The figure: $(OUT)/imagenet-13.png"
+
+test: $(STAMP) ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
+
+test-slow: $(STAMP) ## parity with PyTorch and whole runs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+typecheck: $(STAMP) ## mypy
+	$(BIN)/mypy
+
+doctest: $(STAMP) ## the examples in docstrings
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest --doctest-modules cawe_jax -p no:cacheprovider
+
+lock: ## renew requirements/*.txt from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
+	  --no-emit-package cawe-jax pyproject.toml requirements/build.in -o requirements/dev.txt
+
+wheel: $(STAMP) ## wheel and sdist in dist/
+	$(BIN)/python -m build --quiet
+
+clean: ## remove what was built, not the environment
+	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,120 @@
+"""What is refused, each in one line that names argument, value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.distortions import label_squared_error
+from cawe_jax.images import image_id
+from cawe_jax.methods import Method
+from cawe_jax.types import Array, Mask
+
+
+def check_method(method: Method) -> None:
+  """Refuse numbers that make no sense.
+
+  Raises:
+    ValueError: One line that names the number and what is allowed.
+  """
+  recipe = method.recipe
+  if len(method.penalty_weights) != len(method.penalties):
+    raise ValueError(
+      f"penalty_weights has {len(method.penalty_weights)} entries; the method has "
+      f"{len(method.penalties)} penalties"
+    )
+  named = {"lagrange_multiplier": method.lagrange_multiplier}
+  for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True):
+    named[f"weight of {penalty.__name__}"] = weight
+  for name, value in named.items():
+    if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
+      raise ValueError(f"{name} is {value}; it must be finite and at least 0")
+  if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
+    raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
+  for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
+    if not (isinstance(count, int) and 1 <= count < 2**31):
+      raise ValueError(f"{name} is {count}; it must be an integer, at least 1")
+
+
+def check_images(images: Array | np.ndarray) -> np.ndarray:
+  """Images as a batch ``[B, H, W, C]``, float in [0, 1]."""
+  array = np.asarray(images)
+  if array.ndim not in (3, 4) or 0 in array.shape:
+    raise ValueError(
+      f"images has shape {array.shape}; it must be [H, W, C] or [B, H, W, C], not empty"
+    )
+  if not np.issubdtype(array.dtype, np.floating):
+    raise ValueError(f"images has type {array.dtype}; it must be float in [0, 1]")
+  low, high = float(array.min()), float(array.max())
+  if not (math.isfinite(low) and math.isfinite(high) and low >= 0 and high <= 1):
+    raise ValueError(f"images has values in [{low}, {high}]; allowed is [0, 1]")
+  return array if array.ndim == 4 else array[None]
+
+
+def check_integers(name: str, values: Any, batch: int) -> np.ndarray | None:
+  """One integer for each of B images, or None."""
+  if values is None:
+    return None
+  array = np.asarray(values)
+  if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (batch,)):
+    raise ValueError(
+      f"{name} is {values}; it must be one integer or one for each of {batch} images"
+    )
+  if array.min() < 0:
+    raise ValueError(f"{name} is {values}; it must be at least 0")
+  return np.broadcast_to(array, (batch,))
+
+
+def check_ids(image_ids: Any, images: np.ndarray) -> np.ndarray:
+  """A 32-bit id for each of B images, by default a hash of its pixels."""
+  given = check_integers("image_ids", image_ids, len(images))
+  if given is None:
+    return np.array([image_id(np.asarray(x, np.float32)) for x in images], np.uint32)
+  if given.max() >= 2**32:
+    raise ValueError(f"image_ids is {image_ids}; allowed is 0 to 2**32 - 1")
+  return given.astype(np.uint32)
+
+
+def check_logits(
+  logits: np.ndarray, wanted: np.ndarray, classifier: Classifier, method: Method
+) -> None:
+  """Clean logits ``[B, K]``, and targets ``[B]``, -1 for the predicted class."""
+  if not np.isfinite(logits).all():
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    raise ValueError(
+      f"classifier {classifier.name!r} returned NaN or infinite logits for image(s) "
+      f"{', '.join(map(str, bad))}; they must be finite on images in [0, 1]"
+    )
+  num_classes = logits.shape[1]
+  if wanted.max() >= num_classes:
+    raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_classes - 1}")
+  predicted = logits.argmax(axis=1)
+  other = np.flatnonzero((wanted >= 0) & (wanted != predicted))
+  if method.distortion is label_squared_error and other.size:
+    i = other[0]
+    raise ValueError(
+      f"distortion label_squared_error is for the predicted class ({predicted[i]}), "
+      f"not target {wanted[i]}: every mask keeps a probability low; use "
+      f"maximise_probability"
+    )
+
+
+def check_masks(given: Mask, shapes: list[tuple[int, ...]]) -> Mask:
+  """Masks of the given shapes, in [0, 1], as float32."""
+  got = [np.shape(leaf) for leaf in given]
+  if got != shapes:
+    raise ValueError(f"initial_masks has leaves {got}; they must be {shapes}")
+  for leaf in given:
+    if not np.all((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)):
+      raise ValueError("initial_masks has entries outside [0, 1], or NaN")
+  return tuple(np.asarray(leaf, np.float32) for leaf in given)
+
+
+def check_key(key: Array) -> None:
+  """A typed key."""
+  if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
+    raise ValueError(f"key is {key!r}; it must be a typed key, e.g. jax.random.key(0)")

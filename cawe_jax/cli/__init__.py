@@ -1,0 +1,5 @@
+"""The command ``cawe``."""
+
+from cawe_jax.cli.main import main
+
+__all__ = ["main"]

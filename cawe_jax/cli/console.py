@@ -1,0 +1,127 @@
+"""What the user sees while images are explained: estimate, progress, results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  Progress,
+  TextColumn,
+  TimeRemainingColumn,
+)
+
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.explain import Callback
+from cawe_jax.explain import Progress as Seen
+from cawe_jax.types import Explanation
+
+# A forward and backward pass costs two forward passes, and the measured time is about
+# five times what the matrix products alone would take (docs/benchmarks.md).
+_MULTIPLE_OF_THE_FLOOR = 2 * 5
+
+
+class Messages:
+  """Lines on standard error, or silence.
+
+  Args:
+    quiet: Say nothing but errors.
+  """
+
+  def __init__(self, quiet: bool):
+    self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+  def say(self, text: str) -> None:
+    """Print a line."""
+    self.console.print(text, markup=False)
+
+  def error(self, text: str) -> None:
+    """Print one line that something failed."""
+    self.errors.print(f"cawe: error: {' '.join(text.split())}", markup=False)
+
+  @contextmanager
+  def progress(self, title: str, num_steps: int) -> Iterator[Callback]:
+    """A progress bar with loss, rate and time left, as a callback of `explain`."""
+    columns = (
+      TextColumn("{task.description}"),
+      BarColumn(bar_width=24),
+      MofNCompleteColumn(),
+      TextColumn("{task.fields[numbers]}"),
+      TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=self.console, transient=True) as bar:
+      task = bar.add_task(title, total=num_steps, numbers="compiling")
+
+      def callback(seen: Seen) -> None:
+        history = seen.history
+        loss = np.nanmedian(_last(history.objective))
+        rate = np.nanmedian(_last(history.rate))
+        numbers = f"loss {loss:.4f}  rate {100 * rate:.2f} %"
+        bar.update(task, completed=seen.step, total=seen.num_steps, numbers=numbers)
+
+      yield callback
+
+
+def describe(
+  name: str, target_name: str, explanation: Explanation, multiplier: float
+) -> str:
+  """The line that a finished image gets."""
+  retained = float(explanation.retained_probability)
+  kept = "n/a" if np.isnan(retained) else f"{100 * retained:.0f} %"
+  empty = (
+    "  nearly empty: at this multiplier the best mask keeps (almost) nothing"
+    if float(explanation.rate) < 1e-4
+    else ""
+  )
+  return (
+    f"{name}: {target_name} (p = {float(explanation.probability):.2f})  "
+    f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
+    f"distortion {float(explanation.distortion):.4f} ± "
+    f"{float(explanation.distortion_standard_error):.4f}  retained {kept}{empty}"
+  )
+
+
+def estimate_seconds(
+  classifier: Classifier, image_shape: tuple[int, int, int], evaluations: int
+) -> float:
+  """A guess, before anything is compiled, of how long the evaluations take.
+
+  The classifier's operations are counted, and the machine's rate is measured on a
+  matrix product. Good to a factor of three.
+  """
+  shape = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  analysis = jax.jit(classifier).lower(shape).cost_analysis()
+  operations = float((analysis or {}).get("flops", 1e9))
+  matrix = jnp.ones((1024, 1024))
+  product = jax.jit(jnp.matmul)
+  product(matrix, matrix).block_until_ready()
+  start = time.perf_counter()
+  for _ in range(5):
+    product(matrix, matrix).block_until_ready()
+  rate = 5 * 2 * 1024**3 / (time.perf_counter() - start)
+  return evaluations * operations * _MULTIPLE_OF_THE_FLOOR / rate
+
+
+def duration(seconds: float) -> str:
+  """A readable length of time.
+
+  Example:
+    >>> duration(42), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+  """
+  if seconds < 100:
+    return f"{seconds:.0f} s"
+  return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+  """The last 10 steps that were done, of all images."""
+  return values[:, -10:]

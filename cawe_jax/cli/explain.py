@@ -1,0 +1,275 @@
+"""``cawe explain``: images in, three files each out.
+
+Every image is a job of its own: one that cannot be read or explained is one line of
+error, and the others are still done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import cawe_jax as cawe
+from cawe_jax.cache import cache_dir
+from cawe_jax.classifiers import Classifier
+from cawe_jax.cli import results
+from cawe_jax.cli.console import Messages, describe, duration, estimate_seconds
+from cawe_jax.cli.options import make_method
+from cawe_jax.images import image_id
+from cawe_jax.methods import Method
+from cawe_jax.paths import RETAIN_MULTIPLIERS
+from cawe_jax.samples import sample_path
+from cawe_jax.types import Explanation
+
+_SAMPLE = "sample:"
+_LONG_RUN_SECONDS = 20
+
+
+class _Job(NamedTuple):
+  """One image and one target (None: the predicted class)."""
+
+  name: str
+  stem: str
+  image: np.ndarray
+  target: int | None
+  request: dict[str, Any]
+
+
+def run_explain(options: argparse.Namespace) -> int:
+  """Explain the images of a command line; the exit code is 2 if any failed."""
+  messages = Messages(options.quiet)
+  method = make_method(options)
+  folder = _writable_folder(options.out)
+  _use_compilation_cache()
+  classifier = cawe.load_classifier(options.classifier)
+  targets: list[int | None] = [None]
+  if options.target:
+    targets = [classifier.class_index(target) for target in options.target]
+  jobs, failures = _read_jobs(options, classifier, method, targets, folder, messages)
+  if jobs:
+    _announce(jobs, classifier, method, options, messages)
+  for start in range(0, len(jobs), options.batch_size):
+    batch = jobs[start : start + options.batch_size]
+    failures += _explain_jobs(batch, classifier, method, options, folder, messages)
+  return 2 if failures else 0
+
+
+def _read_jobs(
+  options: argparse.Namespace,
+  classifier: Classifier,
+  method: Method,
+  targets: list[Any],
+  folder: Path,
+  messages: Messages,
+) -> tuple[list[_Job], int]:
+  """What is to do, and how many images cannot be."""
+  jobs: list[_Job] = []
+  names: dict[str, str] = {}
+  failures = 0
+  for name in options.images:
+    try:
+      path, stem = _locate(name)
+      if stem in names:
+        raise ValueError(
+          f"image {name!r} would overwrite the results of {names[stem]!r}: both are "
+          f"{stem}.*; give them to two calls with different --out"
+        )
+      image = cawe.load_image(path, size=classifier.input_size)
+    except (ValueError, OSError) as error:
+      messages.error(str(error))
+      failures += 1
+      continue
+    names[stem] = name
+    for target in targets:
+      job_stem = stem if len(targets) == 1 else f"{stem}-{target}"
+      request = _request(image, target, classifier, method, options)
+      if not options.force and results.is_finished(folder, job_stem, request):
+        messages.say(f"{name}: finished before with these settings ({job_stem}.json)")
+      else:
+        jobs.append(_Job(name, job_stem, image, target, request))
+  return jobs, failures
+
+
+def _locate(name: str) -> tuple[Path, str]:
+  """File and stem of the results of an IMAGE argument."""
+  if name.startswith(_SAMPLE):
+    sample = name.removeprefix(_SAMPLE)
+    return sample_path(sample), sample
+  return Path(name), Path(name).stem
+
+
+def _request(
+  image: np.ndarray,
+  target: int | None,
+  classifier: Classifier,
+  method: Method,
+  options: argparse.Namespace,
+) -> dict[str, Any]:
+  return {
+    "image_id": image_id(image),
+    "classifier": classifier.name,
+    "target": target,
+    "method": method.settings(),
+    "retain": options.retain,
+    "budget": options.budget,
+    "seed": options.seed,
+    "cawe_jax": cawe.__version__,
+  }
+
+
+def _announce(
+  jobs: list[_Job],
+  classifier: Classifier,
+  method: Method,
+  options: argparse.Namespace,
+  messages: Messages,
+) -> None:
+  draws = method.recipe.num_draws if method.perturbation.is_random else 1
+  steps = method.recipe.num_steps
+  if options.retain is not None:
+    steps += (len(RETAIN_MULTIPLIERS) - 1) * (steps // 3)
+  evaluations = steps * draws * len(jobs)
+  seconds = estimate_seconds(classifier, jobs[0].image.shape, evaluations)
+  messages.say(
+    f"{len(jobs)} image{'s' if len(jobs) > 1 else ''}, {method.name}, "
+    f"{classifier.name}: {evaluations:,} model evaluations"
+    + (f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else "")
+  )
+
+
+def _explain_jobs(
+  jobs: list[_Job],
+  classifier: Classifier,
+  method: Method,
+  options: argparse.Namespace,
+  folder: Path,
+  messages: Messages,
+) -> int:
+  """Explain one batch; where it fails, its images one by one. Number of failures."""
+  try:
+    _explain_batch(jobs, classifier, method, options, folder, messages)
+    return 0
+  except (ValueError, OSError, FloatingPointError) as error:
+    if len(jobs) == 1:
+      messages.error(f"image {jobs[0].name!r}: {error}")
+      return 1
+  return sum(
+    _explain_jobs([job], classifier, method, options, folder, messages) for job in jobs
+  )
+
+
+def _explain_batch(
+  jobs: list[_Job],
+  classifier: Classifier,
+  method: Method,
+  options: argparse.Namespace,
+  folder: Path,
+  messages: Messages,
+) -> None:
+  images = np.stack([job.image for job in jobs])
+  targets = None if jobs[0].target is None else [job.target for job in jobs]
+  title = jobs[0].name if len(jobs) == 1 else f"{len(jobs)} images"
+  start = time.perf_counter()
+  with (
+    _compile_clock() as clock,
+    messages.progress(title, method.recipe.num_steps) as callback,
+  ):
+    explanation, multipliers = _solve(
+      classifier, images, method, targets, callback, options
+    )
+  seconds = max(time.perf_counter() - start - clock.seconds, 0) / len(jobs)
+  for i, job in enumerate(jobs):
+    one: Explanation = jax.tree.map(lambda x, i=i: np.asarray(x)[i], explanation)
+    used = method._replace(lagrange_multiplier=float(multipliers[i]))
+    extra: dict[str, Any] = {"image": job.name, "classifier": classifier.name}
+    if options.retain is not None:
+      reached = bool(one.retained_probability >= options.retain)
+      extra |= {"retain": options.retain, "retain_reached": reached}
+    if options.budget is not None:
+      extra["budget"] = options.budget
+    name = classifier.class_name(int(one.target))
+    result = results.Result(
+      job.request, name, used.settings(), seconds, clock.seconds, extra
+    )
+    results.write(folder, job.stem, one, result)
+    messages.say(describe(job.name, name, one, float(multipliers[i])))
+    print(folder / f"{job.stem}.png", flush=True)
+
+
+def _solve(
+  classifier: Classifier,
+  images: np.ndarray,
+  method: Method,
+  targets: Any,
+  callback: Any,
+  options: argparse.Namespace,
+) -> tuple[Explanation, np.ndarray]:
+  """The explanation that the options ask for, and each image's multiplier."""
+  common = {
+    "key": jax.random.key(options.seed),
+    "targets": targets,
+    "callback": callback,
+  }
+  if options.retain is not None:
+    return cawe.explain_retaining(classifier, images, method, options.retain, **common)
+  multipliers = np.full(len(images), method.lagrange_multiplier)
+  if options.budget is not None:
+    found = cawe.explain_budget(classifier, images, method, options.budget, **common)
+    return found, multipliers
+  return cawe.explain(classifier, images, method, **common), multipliers
+
+
+def _writable_folder(out: str) -> Path:
+  folder = Path(out)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f"--out {out!r} cannot be made a folder: {error.strerror}"
+    ) from None
+  if not os.access(folder, os.W_OK | os.X_OK):
+    raise ValueError(f"--out {out!r} is not writable")
+  return folder
+
+
+def _use_compilation_cache() -> None:
+  """Keep compiled programs, so that the next call does not compile again."""
+  folder = cache_dir() / "programs"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return  # slower, not wrong
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@dataclasses.dataclass
+class _Clock:
+  """Seconds spent on tracing and compiling."""
+
+  seconds: float = 0.0
+
+
+@contextmanager
+def _compile_clock() -> Iterator[_Clock]:
+  clock = _Clock()
+
+  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    if event.startswith("/jax/core/compile/"):
+      clock.seconds += duration_secs
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield clock
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)

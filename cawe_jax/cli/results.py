@@ -1,0 +1,138 @@
+"""The three files of one explained image."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cawe_jax.files import atomic_write
+from cawe_jax.storage import load, load_metadata, save
+from cawe_jax.types import Explanation
+
+_PACKAGES = ("cawe-jax", "jax", "jaxlib", "flax", "optax", "numpy", "PyWavelets")
+
+
+class Result(NamedTuple):
+  """What is written about one image besides its explanation.
+
+  Attributes:
+    request: What was asked for; a finished image with an equal one is not done again.
+    target_name: Of the explained class.
+    method: Every setting, the chosen multiplier included.
+    seconds: Wall time of the batch over its images, compilation aside.
+    compile_seconds: Of the batch.
+    extra: Further entries of the JSON, e.g. what ``--retain`` reached.
+  """
+
+  request: dict[str, Any]
+  target_name: str
+  method: dict[str, Any]
+  seconds: float
+  compile_seconds: float
+  extra: dict[str, Any]
+
+
+def is_finished(folder: Path, stem: str, request: dict[str, Any]) -> bool:
+  """Whether all three files are there and were made by an equal request."""
+  paths = [folder / f"{stem}{suffix}" for suffix in (".json", ".npz", ".png")]
+  if not all(path.is_file() for path in paths):
+    return False
+  try:
+    report = json.loads(paths[0].read_text())
+    return bool(report["request"] == _as_json(request))
+  except (ValueError, KeyError, TypeError):
+    return False
+
+
+def write(folder: Path, stem: str, explanation: Explanation, result: Result) -> None:
+  """Write ``STEM.npz``, ``STEM.png`` and, last, ``STEM.json``; each whole or not."""
+  report = make_report(explanation, result)
+  save(folder / f"{stem}.npz", explanation, report)
+  draw(explanation, report, folder / f"{stem}.png")
+  with atomic_write(folder / f"{stem}.json") as path:
+    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
+  """The JSON; see the file-format page for the meaning of every key."""
+  numbers = {
+    key: _number(getattr(explanation, field))
+    for key, field in {
+      "probability": "probability",
+      "distortion": "distortion",
+      "distortion_standard_error": "distortion_standard_error",
+      "retained_probability": "retained_probability",
+      "explanation_probability": "explanation_probability",
+      "rate_l1": "rate",
+      "rate_l0": "rate_l0",
+      "objective": "objective",
+    }.items()
+  }
+  return {
+    "target": int(explanation.target),
+    "target_name": result.target_name,
+    **numbers,
+    "num_steps": int(explanation.num_steps),
+    "model_evaluations": int(explanation.model_evaluations),
+    "seconds": round(result.seconds, 3),
+    "compile_seconds": round(result.compile_seconds, 3),
+    "nearly_empty": bool(explanation.rate < 1e-4),
+    **result.extra,
+    "method": _as_json(result.method),
+    "seed": result.request["seed"],
+    "request": _as_json(result.request),
+    "versions": versions(),
+  }
+
+
+def draw(explanation: Explanation, report: dict[str, Any], path: str | Path) -> None:
+  """The figure, from what the ``.npz`` holds."""
+  from cawe_jax.figures import explanation_figure, save_figure
+
+  method = report["method"]
+  title = (
+    f"{method['name']} explanation of “{report['target_name']}”   "
+    f"λ = {method['lagrange_multiplier']:g}"
+  )
+  figure = explanation_figure(
+    explanation, target_name=report["target_name"], title=title
+  )
+  save_figure(figure, path)
+
+
+def redraw(source: str | Path, path: str | Path) -> None:
+  """Draw the figure of a ``.npz`` that :func:`write` wrote.
+
+  Raises:
+    ValueError: The file is no explanation, or not one of the command's.
+  """
+  report = load_metadata(source)
+  if not {"method", "target_name"} <= report.keys():
+    raise ValueError(f"{str(source)!r} was not written by cawe explain")
+  draw(load(source), report, path)
+
+
+def versions() -> dict[str, str]:
+  """Of Python and the packages that decide the numbers."""
+  found = {"python": platform.python_version()}
+  for package in _PACKAGES:
+    try:
+      found[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      found[package] = "not installed"
+  return found
+
+
+def _number(value: Any) -> float | None:
+  number = float(np.asarray(value))
+  return number if math.isfinite(number) else None
+
+
+def _as_json(value: Any) -> Any:
+  return json.loads(json.dumps(value))

@@ -1,0 +1,146 @@
+"""A batch of images on the devices, and the compiled programs applied to it.
+
+It pads the batch so that it divides among the devices, places data the same way every
+time, so that a program is found again, and halves the rows of a network call as long as
+memory does not suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cawe_jax import checks, programs
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.methods import Method
+from cawe_jax.objective import Estimate, Tile, Weights
+from cawe_jax.programs import Assessment, Carry, StepWeights, ToPrepare, Window
+from cawe_jax.types import Array, History, Mask
+
+# Rows of one network call on a device. Four keep the activations in a CPU's cache; an
+# accelerator wants many.
+_ROWS = {"cpu": 4}
+_ROWS_ELSEWHERE = 256
+
+
+class Session:
+  """One batch and one method; everything it returns has the batch's own size B.
+
+  Attributes:
+    size: Number B of images.
+    num_draws: Draws per step and image: 1 where every draw is the same.
+    problems: See :class:`cawe_jax.objective.Problem`; padded.
+    initial_masks: Where the method starts; padded.
+  """
+
+  def __init__(
+    self,
+    classifier: Classifier,
+    images: np.ndarray,
+    method: Method,
+    *,
+    key: Array,
+    targets: Any,
+    image_ids: Any,
+    rows: int | None,
+  ):
+    checks.check_method(method)
+    checks.check_key(key)
+    if rows is not None and rows < 1:
+      raise ValueError(f"rows is {rows}; it must be at least 1")
+    self.size = len(images)
+    self._classifier = classifier
+    self._structure = method.bind(images.shape[1:])
+    self._mesh = Mesh(np.array(jax.devices()), ("images",))
+    self._rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
+    recipe = method.recipe
+    self.num_draws = recipe.num_draws if method.perturbation.is_random else 1
+    given = checks.check_integers("targets", targets, self.size)
+    wanted = np.full(self.size, -1) if given is None else given
+    ids = checks.check_ids(image_ids, images)
+    self._weights = self._pad(StepWeights(*_weights(method, self.size)))
+    self._active = np.arange(len(self._weights.step_size)) < self.size
+    batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
+    self.problems, self.initial_masks = self._run(programs.prepare, key, batch)
+    logits = np.asarray(self.problems.clean_logits)[: self.size]
+    checks.check_logits(logits, wanted, classifier, method)
+
+  def start(self, masks: Mask | None, zero_value: Array) -> Carry:
+    """The carry before the first step, from the given masks or the method's own."""
+    if masks is None:
+      masks = self.initial_masks
+    else:
+      shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
+      masks = self._pad(checks.check_masks(masks, shapes))
+    active = jnp.asarray(self._active)
+    return programs.start(
+      self._structure, masks, jnp.asarray(self._pad(np.asarray(zero_value))), active
+    )
+
+  def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
+    """See :func:`cawe_jax.programs.segment`; the carry stays padded."""
+    batch = self.problems, self._weights, carry
+    carry, history = self._run(programs.segment, window, batch)
+    return carry, self.crop(history)
+
+  def assess(self, masks: Mask) -> Assessment:
+    """See :func:`cawe_jax.programs.assess`."""
+    batch = self.problems, self._weights.weights, self._pad(masks), self._active
+    return self.crop(self._run(programs.assess, None, batch))
+
+  def evaluate(self, masks: Mask, step: int, count: int) -> tuple[Estimate, Mask]:
+    """Distortion and its gradient on ``count`` draws of a step."""
+    draws = np.uint32(step), np.int32(count)
+    batch = self.problems, self._pad(masks), self._active
+    return self.crop(self._run(programs.evaluate, draws, batch))
+
+  def crop(self, tree: Any) -> Any:
+    """Without the padding, as NumPy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x)[: self.size], tree)
+
+  def _pad(self, tree: Any) -> Any:
+    padding = -self.size % self._mesh.size
+
+    def pad(x: np.ndarray) -> np.ndarray:
+      x = np.asarray(x)
+      return np.concatenate([x, np.repeat(x[:1], padding, axis=0)]) if padding else x
+
+    return jax.tree.map(pad, tree)
+
+  def _run(self, program: Callable, replicated: Any, batched: Any) -> Any:
+    everywhere = NamedSharding(self._mesh, PartitionSpec())
+    split = NamedSharding(self._mesh, PartitionSpec("images"))
+    classifier, replicated = jax.device_put((self._classifier, replicated), everywhere)
+    batched = jax.device_put(batched, split)
+    while True:
+      draws = min(self._rows, self.num_draws)
+      tile = Tile(max(1, self._rows // draws), draws)
+      static = self._structure, tile, self._mesh
+      try:
+        return jax.block_until_ready(program(*static, classifier, replicated, batched))
+      except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or self._rows == 1:
+          raise
+        self._rows //= 2
+
+
+def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:
+  def spread(name: str, value: Any) -> np.ndarray:
+    if np.shape(value) not in ((), (batch,)):
+      raise ValueError(
+        f"{name} has shape {np.shape(value)}; it must be one number or one for each of "
+        f"{batch} images"
+      )
+    return np.broadcast_to(np.asarray(value, np.float32), (batch,))
+
+  penalties = tuple(
+    spread(f"weight of {penalty.__name__}", weight)
+    for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True)
+  )
+  multiplier = spread("lagrange_multiplier", method.lagrange_multiplier)
+  return Weights(multiplier, penalties), spread("step_size", method.recipe.step_size)
