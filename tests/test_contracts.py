@@ -138,9 +138,12 @@ def run_solver(component, data, shape):
   def oracle(mask):
     change = tuple(s - t for s, t in zip(mask, target, strict=True))
     value = sum(jnp.sum(leaf**2, (1, 2, 3, 4)) for leaf in change)
-    return solvers.Evaluation(value / 2, change)
+    nothing = jax.tree.map(jnp.zeros_like, change)
+    return solvers.Evaluation(value / 2, change, jnp.zeros_like(value), nothing)
 
-  state, evaluation = component.step(oracle, component.init(mask), step_size)
+  zero_value = oracle(jax.tree.map(jnp.zeros_like, mask)).value
+  state = component.init(mask, zero_value)
+  state, evaluation = component.step(oracle, state, step_size)
   return jax.tree.map(lambda x: x[0], (state.mask, evaluation.value))
 
 
@@ -253,6 +256,7 @@ TABLE = {
   stopping: {"never": Row(stopping.never, run_stopping, data_of_stopping)},
   solvers: {
     "adam": solver(lambda: solvers.adam(b2=0.9)),
+    "denoised": solver(lambda: solvers.denoised(collapse=0.5)),
     "projected": solver(lambda: solvers.projected(SGD)),
     "project": solver(given(solvers.project), run_project),
     "per_image": solver(given(solvers.per_image), run_per_image),

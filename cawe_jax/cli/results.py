@@ -15,6 +15,12 @@ from cawe_jax.files import atomic_write
 from cawe_jax.storage import load, load_metadata, save
 from cawe_jax.types import Explanation
 
+_TITLES = {
+  "cartoonx": "CartoonX",
+  "pixel-rde": "Pixel RDE",
+  "smooth-pixel-rde": "Smooth Pixel RDE",
+  "waveletx": "WaveletX",
+}
 _PACKAGES = ("cawe-jax", "jax", "jaxlib", "flax", "optax", "numpy", "PyWavelets")
 
 
@@ -96,10 +102,8 @@ def draw(explanation: Explanation, report: dict[str, Any], path: str | Path) -> 
   from cawe_jax.figures import explanation_figure, save_figure
 
   method = report["method"]
-  title = (
-    f"{method['name']} explanation of “{report['target_name']}”   "
-    f"λ = {method['lagrange_multiplier']:g}"
-  )
+  name = _TITLES.get(method["name"], method["name"])
+  title = f"{name} of “{report['target_name']}”, λ = {method['lagrange_multiplier']:g}"
   figure = explanation_figure(
     explanation, target_name=report["target_name"], title=title
   )

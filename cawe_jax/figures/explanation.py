@@ -186,7 +186,9 @@ def _draw_curves(axes: Axes, heading: str, curves: Mapping[str, Any]) -> None:
   arrays = {name: np.asarray(curve, float) for name, curve in curves.items()}
   visible = {n: np.where(a > 0, a, np.nan) for n, a in arrays.items()}
   for name, curve in visible.items():
-    axes.plot(curve, label=name, color=_COLOURS.get(name, _INK), linewidth=1.2)
+    colour = _COLOURS.get(name, _INK)
+    axes.plot(curve, color=colour, linewidth=0.7, alpha=0.25)
+    axes.plot(_running_mean(curve), label=name, color=colour, linewidth=1.3)
   values = np.concatenate(list(visible.values()))
   values = values[np.isfinite(values)]
   if values.size:
@@ -219,6 +221,15 @@ def _draw_curves(axes: Axes, heading: str, curves: Mapping[str, Any]) -> None:
       borderaxespad=0,
       labelcolor=_INK,
     )
+
+
+def _running_mean(curve: np.ndarray) -> np.ndarray:
+  """Over 2 % of the run: a step's few draws say little."""
+  half = len(curve) // 100
+  windows = (curve[max(i - half, 0) : i + half + 1] for i in range(len(curve)))
+  return np.array(
+    [w[~np.isnan(w)].mean() if (~np.isnan(w)).any() else np.nan for w in windows]
+  )
 
 
 def _draw_numbers(axes: Axes, e: Explanation) -> None:
