@@ -123,7 +123,7 @@ class _Denoised(NamedTuple):
 @memoised
 def denoised(
   decay: float = 0.9,
-  caution: float = 1.0,
+  caution: float = 0.6,
   floor: float = 0.3,
   collapse: float = 0.25,
 ) -> Solver:

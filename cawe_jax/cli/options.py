@@ -21,6 +21,7 @@ from cawe_jax.cli.parts import (
 )
 from cawe_jax.methods import Method
 from cawe_jax.presets import METHODS, RECIPES, preset
+from cawe_jax.stopping import plateau
 
 _WAVELET_METHODS = ("cartoonx", "waveletx")
 _PENALTY_OPTIONS = {"spatial_l1": "waveletx", "total_variation": "smooth-pixel-rde"}
@@ -56,7 +57,12 @@ def _add_explain(commands: Any) -> None:
     metavar="IMAGE",
     help="a file, or sample:NAME for a photograph from a package (see cawe list)",
   )
-  explain.add_argument("--out", required=True, metavar="DIR", help="folder for results")
+  explain.add_argument(
+    "--out",
+    default="explanations",
+    metavar="DIR",
+    help="folder for results, made if missing (default: %(default)s)",
+  )
   explain.add_argument(
     "--classifier",
     default="efficientnet-lite0",
@@ -128,6 +134,13 @@ def _add_explain(commands: Any) -> None:
   how.add_argument("--steps", type=int, metavar="N", help="steps at most")
   how.add_argument("--draws", type=int, metavar="L", help="noise draws per step")
   how.add_argument("--step-size", type=float, metavar="X", help="of the solver")
+  how.add_argument(
+    "--stop",
+    type=float,
+    metavar="T",
+    help="stop an image once a tenth of the run lowers its objective by less than this "
+    "share, twice in a row, e.g. 0.02; for constant step sizes (published presets)",
+  )
 
 
 def _add_figure(commands: Any) -> None:
@@ -157,6 +170,7 @@ def make_method(options: argparse.Namespace) -> Method:
     "num_steps": options.steps,
     "num_draws": options.draws,
     "step_size": options.step_size,
+    "stopping": None if options.stop is None else plateau(tolerance=options.stop),
   }
   recipe = method.recipe._replace(**{k: v for k, v in given.items() if v is not None})
   _check(options)
