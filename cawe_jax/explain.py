@@ -21,6 +21,8 @@ from cawe_jax.types import Array, Explanation, History, Mask
 
 MINIMUM_PROBABILITY = 1e-3
 """Where the clean probability is lower, ratios to it are NaN."""
+# Of one image, between two calls of a callback.
+_SEGMENT_EVALUATIONS = 40
 
 
 class Progress(NamedTuple):
@@ -132,9 +134,11 @@ def _iterate(
 ) -> tuple[Carry, History]:
   """Segments until all images have stopped; the carry and the history ``[B, N]``."""
   num_steps = method.recipe.num_steps
+  # Short enough to be stopped soon where a step has many draws.
+  length = max(1, min(SEGMENT_STEPS, _SEGMENT_EVALUATIONS // session.num_draws))
   parts: list[History] = []
-  for start in range(0, num_steps, SEGMENT_STEPS):
-    stop = min(start + SEGMENT_STEPS, num_steps)
+  for start in range(0, num_steps, length):
+    stop = min(start + length, num_steps)
     window = Window(*map(np.int32, (start, stop, num_steps, session.num_draws)))
     before = session.crop(carry.active)
     carry, part = session.segment(carry, window)

@@ -144,7 +144,7 @@ def explain_retaining(
     )
     masks = found.mask
     evaluations += found.model_evaluations
-    enough = found.retained_probability >= retain
+    enough = (found.retained_probability >= retain) & (failures < 2)
     failures = np.where(enough, 0, failures + 1)
     if best is None:
       best = found

@@ -54,9 +54,10 @@ class Session:
     if rows is not None and rows < 1:
       raise ValueError(f"rows is {rows}; it must be at least 1")
     self.size = len(images)
-    self._classifier = classifier
     self._structure = method.bind(images.shape[1:])
     self._mesh = Mesh(np.array(jax.devices()), ("images",))
+    self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+    self._classifier = jax.device_put(classifier, self._everywhere)
     self._rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     recipe = method.recipe
     self.num_draws = recipe.num_draws if method.perturbation.is_random else 1
@@ -104,7 +105,10 @@ class Session:
     return jax.tree.map(lambda x: np.asarray(x)[: self.size], tree)
 
   def _pad(self, tree: Any) -> Any:
-    padding = -self.size % self._mesh.size
+    # A power of two for each device, so that few batch sizes are ever compiled; padding
+    # is never active and costs memory only.
+    per_device = -(-self.size // self._mesh.size)
+    padding = (1 << (per_device - 1).bit_length()) * self._mesh.size - self.size
 
     def pad(x: np.ndarray) -> np.ndarray:
       x = np.asarray(x)
@@ -113,16 +117,17 @@ class Session:
     return jax.tree.map(pad, tree)
 
   def _run(self, program: Callable, replicated: Any, batched: Any) -> Any:
-    everywhere = NamedSharding(self._mesh, PartitionSpec())
     split = NamedSharding(self._mesh, PartitionSpec("images"))
-    classifier, replicated = jax.device_put((self._classifier, replicated), everywhere)
+    replicated = jax.device_put(replicated, self._everywhere)
     batched = jax.device_put(batched, split)
     while True:
       draws = min(self._rows, self.num_draws)
       tile = Tile(max(1, self._rows // draws), draws)
       static = self._structure, tile, self._mesh
       try:
-        return jax.block_until_ready(program(*static, classifier, replicated, batched))
+        return jax.block_until_ready(
+          program(*static, self._classifier, replicated, batched)
+        )
       except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) or self._rows == 1:
           raise

@@ -32,6 +32,8 @@ from cawe_jax.types import Explanation
 
 _SAMPLE = "sample:"
 _LONG_RUN_SECONDS = 20
+# A CPU gains little from a batch, and nothing of a batch is written before its end.
+_BATCH_SIZES = {"cpu": 4}
 
 
 class _Job(NamedTuple):
@@ -57,8 +59,9 @@ def run_explain(options: argparse.Namespace) -> int:
   jobs, failures = _read_jobs(options, classifier, method, targets, folder, messages)
   if jobs:
     _announce(jobs, classifier, method, options, messages)
-  for start in range(0, len(jobs), options.batch_size):
-    batch = jobs[start : start + options.batch_size]
+  size = options.batch_size or _BATCH_SIZES.get(jax.default_backend(), 64)
+  for start in range(0, len(jobs), size):
+    batch = jobs[start : start + size]
     failures += _explain_jobs(batch, classifier, method, options, folder, messages)
   return 2 if failures else 0
 
