@@ -1,0 +1,1 @@
+"""Config-driven runs and benchmarks; never imported by the library."""
