@@ -84,6 +84,7 @@ def explain(
       for a target that is not predicted, or the classifier returned NaN.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
     >>> weights = jnp.zeros((16, 16, 2)).at[:8, :, 0].set(0.1).reshape(-1, 2)
     >>> classifier = Classifier(linear, weights, 16)

@@ -253,7 +253,12 @@ TABLE = {
     "linear_decay": schedule(schedules.linear_decay),
     "continuation": schedule(lambda: schedules.continuation(20.0, hold=0.25)),
   },
-  stopping: {"never": Row(stopping.never, run_stopping, data_of_stopping)},
+  stopping: {
+    "never": Row(stopping.never, run_stopping, data_of_stopping),
+    "plateau": Row(
+      lambda: stopping.plateau(0.2, tolerance=0.1), run_stopping, data_of_stopping
+    ),
+  },
   solvers: {
     "adam": solver(lambda: solvers.adam(b2=0.9)),
     "denoised": solver(lambda: solvers.denoised(collapse=0.5)),

@@ -1,5 +1,6 @@
 """`explain` from end to end on networks whose answer is known."""
 
+import dataclasses
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from cawe_jax.images import image_id
 from cawe_jax.objective import Tile
 from cawe_jax.recipes import Recipe
 from cawe_jax.representations import wavelet
+from cawe_jax.session import Session
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -52,10 +54,10 @@ ADAM = Recipe(
   num_steps=13,
   num_draws=2,
 )
-# Plain steps, which pass rounding on and do not amplify it; the multiplier alone moves
-# a mask of 1110 entries by 0.009 a step. It is so small that keeping most of the image
-# is better than keeping nothing.
-SGD = ADAM._replace(solver=solvers.projected(optax.sgd(1.0)), step_size=100.0)
+# Plain steps, which pass rounding on and hardly amplify it; the multiplier alone moves
+# a mask of 1110 entries by 0.0005 a step, the distortion some by 0.05. It is so
+# small that keeping most of the image is better than keeping nothing.
+SGD = ADAM._replace(solver=solvers.projected(optax.sgd(1.0)), step_size=5.0)
 HAAR = wavelet("haar", levels=2)
 MULTIPLIER = 0.1
 
@@ -162,6 +164,20 @@ def test_cartoonx_finds_planted_coefficients():
   assert float(found.distortion) < 0.01
 
 
+def test_nothing_is_kept_where_that_costs_less(classifier, batch):
+  # After so few steps most entries remain, and all of them cost 2.
+  dear = np.float32([MULTIPLIER, 2, MULTIPLIER])
+  found = explain(classifier, IMAGES, method(dear), key=KEY)
+  kept = [flat(leaf[b] for leaf in found.mask).max() for b in range(3)]
+  assert kept[1] == 0
+  assert min(kept[0], kept[2]) > 0.5
+  assert found.rate[1] == found.rate_l0[1] == found.image[1].max() == 0
+  assert found.objective[1] == found.distortion[1] > 0
+  np.testing.assert_array_equal(found.rate[[0, 2]], batch.rate[[0, 2]])
+  assert found.num_steps.tolist() == [13] * 3  # the run is told as it was
+  assert found.history.rate[1, -1] > 0.5
+
+
 # ---- What an explanation says ----
 
 
@@ -191,7 +207,7 @@ def test_fields_agree_with_each_other(batch, classifier):
   close(history.lagrange_multiplier, MULTIPLIER)
   close(history.rate[:, 0], 1)
   close(history.distortion[:, 0], 0)  # a mask of ones
-  assert np.all(history.rate[:, -1] < 0.9)
+  assert np.all(history.rate[:, -1] < 0.995)
 
 
 def test_image_and_masked_image_are_what_the_mask_keeps(batch):
@@ -247,11 +263,11 @@ def sgd_batch(classifier):
 
 
 def check_ten_steps(actual, expected):
-  # Ten plain steps pass on rounding of relative size 1e-6.
+  # Ten plain steps that multiply rounding of relative size 1e-6 by up to 2 each.
   for a, b in zip(actual.mask, expected.mask, strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-4)
-  np.testing.assert_allclose(actual.distortion, expected.distortion, atol=1e-4)
-  assert np.ptp(flat(expected.mask)) > 1e-3  # they moved
+    np.testing.assert_allclose(a, b, atol=1e-3)
+  np.testing.assert_allclose(actual.distortion, expected.distortion, atol=1e-3)
+  assert np.ptp(flat(expected.mask)) > 0.1  # they moved
 
 
 def test_an_image_alone_equals_the_image_in_a_batch(sgd_batch, classifier):
@@ -279,7 +295,7 @@ def test_another_multiplier_image_and_key_compile_nothing(classifier):
 def test_a_path_of_multipliers(classifier):
   multipliers = 0.01 * 2.0 ** np.arange(8)
   rates, num_traces = [], [len(TRACES)]
-  for seed in range(5):
+  for seed in range(3):
     path = explain_path(
       classifier,
       IMAGES[0],
@@ -326,7 +342,7 @@ def test_ratios_to_a_tiny_probability_are_nan(classifier):
   logits = np.asarray(classifier(jnp.asarray(IMAGES[:1])))[0]
   scale = 30 / np.ptp(logits)
   first, second = classifier.params
-  sure = Classifier(classifier.apply, (first, second * scale), SHAPE[:2])
+  sure = dataclasses.replace(classifier, params=(first, second * scale))
   found = explain(
     sure, np.repeat(IMAGES[:1], 3, 0), method(), key=KEY, targets=int(logits.argmin())
   )
@@ -376,12 +392,6 @@ def test_callback_sees_progress_and_stops(classifier, batch):
     np.testing.assert_array_equal(leaf, mask)
 
 
-def test_a_perturbation_without_chance_is_drawn_once(classifier):
-  black = method(perturbation=perturbations.zeros())
-  found = explain(classifier, IMAGES, black, key=KEY)
-  assert found.model_evaluations.tolist() == [13] * 3
-
-
 def test_shapes_without_a_batch(classifier, batch):
   single = explain(classifier, IMAGES[0], method(), key=KEY)
   for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
@@ -411,10 +421,8 @@ def nan_where_dark(params, images):
 @pytest.mark.parametrize("apply", [nan_always, nan_where_dark])
 def test_a_network_that_returns_nan_is_refused(apply):
   broken = Classifier(apply, jnp.zeros(1), SHAPE[:2], name="broken")
-  # One step of this size empties the mask.
-  hasty = method(
-    recipe=SGD._replace(step_size=50.0), perturbation=perturbations.zeros()
-  )
+  # One step of this size empties the mask: 20 * 60 / 1110 > 1.
+  hasty = method(20.0, SGD._replace(step_size=60.0), perturbation=perturbations.zeros())
   with pytest.raises(ValueError, match=r"classifier 'broken' .*NaN") as error:
     explain(broken, np.clip(IMAGES[0], 0.2, 1), hasty, key=KEY)
   assert "\n" not in str(error.value)
@@ -502,8 +510,10 @@ def test_label_squared_error_is_for_the_predicted_class(classifier):
   strict = method(distortion=distortions.label_squared_error)
   other = (predicted + 1) % 5
   refused("use maximise_probability", classifier, IMAGES[0], strict, targets=other)
-  found = explain(classifier, IMAGES[0], strict, key=KEY, targets=predicted)
-  assert int(found.target) == predicted
+  options = {"key": KEY, "image_ids": None, "rows": None}
+  for allowed in (predicted, None):
+    session = Session(classifier, IMAGES[:1], strict, targets=allowed, **options)
+    assert session.problems.target.tolist() == [predicted]
 
 
 def test_multipliers_must_be_one_per_image(classifier):

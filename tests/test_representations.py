@@ -202,7 +202,10 @@ def test_pixels_are_left_alone():
     (lambda: wavelet(mode="zeros"), ["mode 'zeros'", *pywt.Modes.modes]),
     (lambda: wavelet(levels=0), ["levels is 0", "at least 1"]),
     (lambda: wavelet(levels=6)((64, 256, 3)), ["levels is 6", "64x256", "1 to 3"]),
-    (lambda: wavelet(levels=1)((4, 4, 3)), ["image of 4x4", "too small", "'db3'", "6 taps"]),
+    (
+      lambda: wavelet(levels=1)((4, 4, 3)),
+      ["image of 4x4", "too small", "'db3'", "6 taps"],
+    ),
   ],
 )
 def test_errors_name_value_and_allowed(make, named):

@@ -24,24 +24,48 @@ GOAL = tuple(3 * leaf - 1 for leaf in random_masks(1))
 STEP_SIZES = np.array([0.05, 0.3], np.float32)
 
 
-def oracle_for(goal):
+NOTHING = tuple(np.zeros_like(leaf) for leaf in GOAL)
+
+
+# Masks never return to an earlier one, which a random one would make them do.
+UNGUARDED = solvers.denoised(collapse=1.0)
+
+
+def add(*trees):
+  return tuple(sum(leaves) for leaves in zip(*trees, strict=True))
+
+
+def oracle_for(goal, slope, noise):
+  """Half the squared distance to the goal with noise in its gradient, and a rate."""
+
   def oracle(mask):
     change = tuple(s - g for s, g in zip(mask, goal, strict=True))
     values = sum(jnp.sum(leaf**2, (1, 2, 3, 4)) for leaf in change)
-    return solvers.Evaluation(values / 2, change, report=7)
+    penalty = sum(
+      jnp.sum(t * s, (1, 2, 3, 4)) for t, s in zip(slope, mask, strict=True)
+    )
+    return solvers.Evaluation(values / 2, add(change, noise), penalty, slope, report=7)
 
   return oracle
 
 
-def run(solver, mask, goal=GOAL, step_sizes=STEP_SIZES, num_steps=5):
-  @jax.jit
-  def step(state, goal):
-    return solver.step(oracle_for(goal), state, step_sizes)
+def run(
+  solver, mask, goal=GOAL, slope=NOTHING, step_sizes=STEP_SIZES, num_steps=5, noise=None
+):
+  """Step sizes ``[B]`` or ``[num_steps, B]``, noise with a leading axis of steps."""
 
-  state = jax.jit(solver.init)(mask)
+  @jax.jit
+  def step(state, goal, slope, noise, step_size):
+    return solver.step(oracle_for(goal, slope, noise), state, step_size)
+
+  nothing = jax.tree.map(np.zeros_like, mask)
+  zero_value = oracle_for(goal, slope, nothing)(nothing).value
+  state = jax.jit(solver.init)(mask, zero_value)
+  step_sizes = np.broadcast_to(step_sizes, (num_steps, len(mask[0])))
   values = []
-  for _ in range(num_steps):
-    state, evaluation = step(state, goal)
+  for i in range(num_steps):
+    drawn = nothing if noise is None else tuple(leaf[i] for leaf in noise)
+    state, evaluation = step(state, goal, slope, drawn, step_sizes[i])
     assert evaluation.report == 7
     values.append(evaluation.value)
   return state, np.stack(values)
@@ -49,15 +73,18 @@ def run(solver, mask, goal=GOAL, step_sizes=STEP_SIZES, num_steps=5):
 
 def test_projected_adam_equals_numpy():
   b1, b2, eps = 0.8, 0.95, 1e-3
-  state, values = run(solvers.adam(b1, b2, eps), random_masks(0))
+  slope = tuple(leaf - 0.5 for leaf in random_masks(2))
+  state, values = run(solvers.adam(b1, b2, eps), random_masks(0), slope=slope)
   hit_the_box = 0
-  for leaf, start, goal in zip(state.mask, random_masks(0), GOAL, strict=True):
+  for leaf, start, goal, t in zip(
+    state.mask, random_masks(0), GOAL, slope, strict=True
+  ):
     s, m, v = start.astype(float), 0, 0
-    for t in range(1, 6):
-      g = s - goal
+    for n in range(1, 6):
+      g = s - goal + t
       m = b1 * m + (1 - b1) * g
       v = b2 * v + (1 - b2) * g**2
-      update = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+      update = (m / (1 - b1**n)) / (np.sqrt(v / (1 - b2**n)) + eps)
       s = np.clip(s - STEP_SIZES.reshape(2, 1, 1, 1, 1) * update, 0, 1)
     # Five steps of a dozen 32-bit operations.
     np.testing.assert_allclose(leaf, s, atol=1e-5)
@@ -79,7 +106,9 @@ def test_projected_gradient_descent_finds_the_nearest_mask_in_the_box():
 
 
 @pytest.mark.parametrize(
-  "solver", [solvers.adam(), solvers.projected(optax.sgd(1.0))], ids=lambda s: s.name
+  "solver",
+  [solvers.adam(), solvers.projected(optax.sgd(1.0)), UNGUARDED],
+  ids=lambda s: s.name.partition("(")[0],
 )
 def test_stays_in_the_box(solver):
   state, _ = run(solver, random_masks(0), step_sizes=np.full(2, 100, np.float32))
@@ -89,12 +118,16 @@ def test_stays_in_the_box(solver):
 
 
 @pytest.mark.parametrize(
-  "transformation",
-  [optax.adam(1.0), optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(1.0))],
+  "solver",
+  [
+    solvers.adam(),
+    # A norm over a whole batch would couple its images.
+    solvers.projected(optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(1.0))),
+    solvers.denoised(),
+  ],
+  ids=["adam", "projected", "denoised"],
 )
-def test_images_in_a_batch_are_independent(transformation):
-  # A norm over a whole batch would couple its images.
-  solver = solvers.projected(transformation)
+def test_images_in_a_batch_are_independent(solver):
   poisoned = tuple(leaf.copy() for leaf in GOAL)
   for leaf in poisoned:
     leaf[1] = np.nan
@@ -103,12 +136,101 @@ def test_images_in_a_batch_are_independent(transformation):
   for a, b in zip(healthy.mask, other.mask, strict=True):
     np.testing.assert_array_equal(a[0], b[0])
   first = jax.tree.map(lambda x: x[:1], (random_masks(0), GOAL))
-  alone, _ = run(solver, *first, STEP_SIZES[:1])
+  alone, _ = run(solver, *first, jax.tree.map(lambda x: x[:1], NOTHING), STEP_SIZES[:1])
   for a, b in zip(healthy.mask, alone.mask, strict=True):
     # The same operations in programs of other shapes.
     np.testing.assert_allclose(a[:1], b, atol=1e-6)
 
 
+# ---- Denoised ----
+
+
+def decreasing(num_steps, first=0.2):
+  return first * (1 - np.arange(num_steps)[:, None] / num_steps) * np.ones(BATCH)
+
+
+def test_denoised_finds_the_minimiser_where_there_is_no_noise():
+  slope = tuple(np.full_like(leaf, 0.3) for leaf in GOAL)
+  steps = decreasing(300)
+  state, _ = run(
+    UNGUARDED, random_masks(0), slope=slope, step_sizes=steps, num_steps=300
+  )
+  inside = 0
+  for leaf, goal in zip(state.mask, GOAL, strict=True):
+    # (s - goal) + 0.3 = 0. An error of at least a few per cent is always assumed.
+    np.testing.assert_allclose(leaf, np.clip(goal - 0.3, 0, 1), atol=0.03)
+    inside += np.sum((goal > 0.3) & (goal < 1.3))
+  assert inside > 10
+
+
+def test_denoised_clears_what_is_only_noise_and_keeps_what_is_not():
+  num_steps, slope = 300, 0.1
+  rng = np.random.default_rng(3)
+  noise = tuple(
+    rng.normal(size=(num_steps, *leaf.shape)).astype(np.float32) for leaf in GOAL
+  )
+
+  def end(solver, signal):
+    """The masks after steps on gradients ``signal + noise``, from one half."""
+
+    @jax.jit
+    def step(state, drawn, step_size):
+      def oracle(mask):
+        gradient = tuple(signal + leaf for leaf in drawn)
+        slopes = jax.tree.map(lambda s: jnp.full_like(s, slope), mask)
+        return solvers.Evaluation(jnp.zeros(BATCH), gradient, jnp.zeros(BATCH), slopes)
+
+      return solver.step(oracle, state, step_size)[0]
+
+    halves = tuple(np.full_like(leaf, 0.5) for leaf in GOAL)
+    state = solver.init(halves, jnp.ones(BATCH))
+    for i, step_size in enumerate(decreasing(num_steps)):
+      state = step(state, tuple(leaf[i] for leaf in noise), step_size)
+    return np.concatenate([np.ravel(leaf) for leaf in state.mask])
+
+  # Without noise the minimiser is 0 where the slope wins, 1 where the signal does.
+  cleared, wandering = (
+    end(solver, 0.0) for solver in (solvers.denoised(), solvers.adam())
+  )
+  assert cleared.mean() < 0.1
+  assert wandering.mean() > 2 * cleared.mean()
+  assert end(solvers.denoised(), -1.0).min() > 0.95
+
+
+@pytest.mark.parametrize(("guard", "recovers"), [(0.25, True), (1.0, False)])
+def test_the_guard_leads_back_from_a_collapse(guard, recovers):
+  # The loss is 1 - sigmoid(20 (mean - 1/2)): flat as soon as too much is lost, which
+  # one step of 0.8 does. Against a rate of slope 1 the best is 20 p (1 - p) = 1.
+  solver = solvers.denoised(collapse=guard)
+
+  @jax.jit
+  def step(state, step_size):
+    def loss(mask):
+      mean = sum(jnp.sum(leaf) for leaf in mask) / 24
+      return 1 - jax.nn.sigmoid(20 * (mean - 0.5))
+
+    def oracle(mask):
+      value, gradient = jax.vmap(jax.value_and_grad(loss))(mask)
+      slope = jax.tree.map(lambda s: jnp.full_like(s, 1 / 24), mask)
+      return solvers.Evaluation(value, gradient, value, slope)
+
+    return solver.step(oracle, state, jnp.full(BATCH, step_size))
+
+  state = solver.init(tuple(np.ones_like(leaf) for leaf in GOAL), jnp.ones(BATCH))
+  values = []
+  for step_size in [0.8] + 60 * [0.1]:
+    state, evaluation = step(state, step_size)
+    values.append(evaluation.value)
+  assert np.max(values) > 0.9  # it did collapse
+  kept = np.mean([leaf.mean() for leaf in state.mask])
+  if recovers:
+    assert kept > 0.4
+    assert np.mean(values[-20:]) < 0.25
+  else:
+    assert kept == 0
+
+
 def test_names_tell_the_settings():
   assert solvers.adam(b2=0.9).name == "adam(b1=0.9, b2=0.9, eps=1e-08)"
   assert solvers.projected(optax.sgd(1.0), "sgd").name == "sgd"
+  assert "caution=2.5" in solvers.denoised(caution=2.5).name

@@ -53,6 +53,8 @@ def run_explain(options: argparse.Namespace) -> int:
   folder = _writable_folder(options.out)
   _use_compilation_cache()
   classifier = cawe.load_classifier(options.classifier)
+  # All images will have this size; what does not suit it is said once.
+  method.bind((*np.broadcast_to(classifier.input_size, 2).tolist(), 3))
   targets: list[int | None] = [None]
   if options.target:
     targets = [classifier.class_index(target) for target in options.target]
@@ -161,7 +163,7 @@ def _explain_jobs(
   try:
     _explain_batch(jobs, classifier, method, options, folder, messages)
     return 0
-  except (ValueError, OSError, FloatingPointError) as error:
+  except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
     if len(jobs) == 1:
       messages.error(f"image {jobs[0].name!r}: {error}")
       return 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import cawe_jax
 from cawe_jax import representations
+from cawe_jax.checks import check_method
 from cawe_jax.classifiers import classifier_names
 from cawe_jax.cli.parts import (
   distortion_names,
@@ -173,7 +174,9 @@ def make_method(options: argparse.Namespace) -> Method:
   }
   recipe = method.recipe._replace(**{k: v for k, v in given.items() if v is not None})
   _check(options)
-  return method._replace(recipe=recipe)
+  method = method._replace(recipe=recipe)
+  check_method(method)
+  return method
 
 
 def _with_wavelet(method: Method, options: argparse.Namespace) -> Method:

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from cawe_jax import distortions, perturbations
 from cawe_jax.types import Distortion, Perturbation
 
+_NUMBERS = (float, tuple[float, ...])
 _DISTORTION_ARGUMENTS = ["clean_logits", "logits", "target"]
 
 
@@ -46,12 +47,16 @@ def parse_perturbation(text: str) -> Perturbation:
     )
   factory = factories[name.replace("-", "_")]
   values = _numbers("perturbation", text, numbers)
-  wants_tuple = "factors" in inspect.signature(factory).parameters
-  arguments: list[Any] = [values] if wants_tuple else list(values)
+  hints = get_type_hints(factory)
+  takes = [n for n in inspect.signature(factory).parameters if hints[n] in _NUMBERS]
+  wants_tuple = bool(takes) and hints[takes[0]] is not float
+  arguments: list[Any] = [values] if wants_tuple and values else list(values)
   try:
     inspect.signature(factory).bind(*arguments)
+    if len(arguments) > len(takes):
+      raise TypeError
   except TypeError:
-    wanted = ", ".join(inspect.signature(factory).parameters) or "nothing"
+    wanted = ", ".join(takes) or "nothing"
     raise ValueError(
       f"perturbation {text!r} does not fit; {name} takes {wanted} after the colon"
     ) from None

@@ -165,7 +165,11 @@ def test_curves_are_the_history():
     objective=np.array([21.5, 9.25, 3.5, np.nan]), penalties={"tv": np.ones(4)}
   )
   figure = explanation_figure(make_explanation(history=penalised))
-  lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+  drawn = [line for axes in figure.axes for line in axes.lines]
+  # Every curve twice: the steps as they were, faint and unnamed, and their mean.
+  faint, named = drawn[::2], drawn[1::2]
+  assert all(line.get_alpha() < 0.5 for line in faint)
+  lines = {mean.get_label(): line for mean, line in zip(named, faint, strict=True)}
   nan = np.nan
   expected = {
     "objective": [21.5, 9.25, 3.5, nan],

@@ -1,0 +1,108 @@
+"""A batch on the devices: memory that does not suffice, padding, refusals."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from cawe_jax import (
+  explain,
+  initial_masks,
+  perturbations,
+  pixel_rde,
+  programs,
+  schedules,
+  solvers,
+  stopping,
+)
+from cawe_jax.recipes import Recipe
+from cawe_jax.session import Session
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SHAPE = (6, 5, 1)
+IMAGES = np.random.default_rng(0).random((3, *SHAPE), np.float32)
+KEY = jax.random.key(0)
+RECIPE = Recipe(
+  "test",
+  initial_masks.ones(),
+  solvers.projected(optax.sgd(1.0)),
+  schedules.constant(),
+  stopping.never(),
+  step_size=0.5,
+  num_steps=3,
+  num_draws=4,
+)
+METHOD = pixel_rde(0.1, recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def classifier(make_tiny_classifier):
+  return make_tiny_classifier(SHAPE)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+  """Let a program fail where a tile has more than ``limit`` rows; the tiles it got."""
+
+  def limit_to(name, limit, message="RESOURCE_EXHAUSTED: Out of memory"):
+    original, tiles = getattr(programs, name), []
+
+    def limited(structure, tile, *arguments):
+      tiles.append(tuple(tile))
+      if tile.images * tile.draws > limit:
+        raise jax.errors.JaxRuntimeError(message)
+      return original(structure, tile, *arguments)
+
+    monkeypatch.setattr(programs, name, limited)
+    return tiles
+
+  return limit_to
+
+
+def test_rows_are_halved_until_memory_suffices(little_memory, classifier):
+  expected = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
+  seen = little_memory("segment", limit=1)
+  found = explain(classifier, IMAGES, METHOD, key=KEY, rows=16)
+  assert seen == [(4, 4), (2, 4), (1, 4), (1, 2), (1, 1)]
+  # The order of 32-bit sums in the looks before, where memory did suffice.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+  )
+  np.testing.assert_array_equal(found.num_steps, [3, 3, 3])
+  assert found.rate.max() < 1
+
+
+def test_one_row_that_does_not_fit_is_an_error(little_memory, classifier):
+  tiles = little_memory("segment", limit=0)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+    explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
+  assert tiles == [(1, 1)]
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(little_memory, classifier):
+  tiles = little_memory("prepare", 1, "INTERNAL: a broken device")
+  with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+    explain(classifier, IMAGES, METHOD, key=KEY, rows=4)
+  assert len(tiles) == 1
+
+
+def test_draws_that_are_all_equal_are_made_once(classifier):
+  black = METHOD._replace(perturbation=perturbations.zeros())
+  options = {"key": KEY, "targets": None, "image_ids": None, "rows": None}
+  assert Session(classifier, IMAGES, METHOD, **options).num_draws == 4
+  assert Session(classifier, IMAGES, black, **options).num_draws == 1
+
+
+def test_evaluations_are_cropped_to_the_batch(classifier):
+  session = Session(
+    classifier, IMAGES, METHOD, key=KEY, targets=[0, 1, 2], image_ids=1, rows=None
+  )
+  halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
+  estimate, (slope,) = session.evaluate(halves, step=7, count=4)
+  assert estimate.distortion.shape == (3,)
+  assert slope.shape == halves[0].shape
+  again, _ = session.evaluate(halves, step=7, count=4)
+  np.testing.assert_array_equal(again.distortion, estimate.distortion)
+  other, _ = session.evaluate(halves, step=8, count=4)
+  assert np.all(other.distortion != estimate.distortion)
