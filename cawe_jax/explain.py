@@ -111,19 +111,37 @@ def explain(
     image_ids=image_ids,
     rows=rows,
   )
-  zeros = jax.tree.map(np.zeros_like, session.crop(session.initial_masks))
-  empty = session.assess(zeros)
-  carry = session.start(initial_masks, empty.estimate.distortion)
-  carry, history = _iterate(session, carry, classifier, method, callback)
-  masks = session.crop(carry.solver.mask)
+  zeros, empty = empty_masks(session)
+  masks, num_steps, history = optimise(
+    session, classifier, method, empty, initial_masks, callback
+  )
   found = session.assess(masks)
   # For an unsure prediction the empty mask is often the optimum, and no path of small
   # steps leads there.
   better = empty.objective < found.objective
   masks, best = _where(better, (zeros, empty), (masks, found))
-  num_steps = session.crop(carry.num_steps)
   explanation = assemble(session, masks, best, num_steps, history)
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
+
+
+def empty_masks(session: Session) -> tuple[Mask, Assessment]:
+  """Masks of zeros and what they are worth."""
+  zeros = jax.tree.map(np.zeros_like, session.crop(session.initial_masks))
+  return zeros, session.assess(zeros)
+
+
+def optimise(
+  session: Session,
+  classifier: Classifier,
+  method: Method,
+  empty: Assessment,
+  initial_masks: Mask | None,
+  callback: Callback | None,
+) -> tuple[Mask, np.ndarray, History]:
+  """Masks, steps done ``[B]`` and history of one run."""
+  carry = session.start(initial_masks, empty.estimate.distortion)
+  carry, history = _iterate(session, carry, classifier, method, callback)
+  return session.crop(carry.solver.mask), session.crop(carry.num_steps), history
 
 
 def _iterate(
@@ -183,7 +201,8 @@ def assemble(
   estimate = result.estimate
   variance = estimate.distortion_square - estimate.distortion**2
   # The mean of squares minus the square of the mean is the biased variance.
-  standard_error = np.sqrt(np.maximum(variance, 0) / (programs.NUM_FRESH_DRAWS - 1))
+  count = programs.num_fresh_draws(session.perturbation)
+  standard_error = np.sqrt(np.maximum(variance, 0) / max(count - 1, 1))
   probability = result.probability
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
   return Explanation(

@@ -18,7 +18,7 @@ import numpy as np
 
 from cawe_jax import checks
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.explain import Callback, assemble, explain
+from cawe_jax.explain import Callback, assemble, empty_masks, optimise
 from cawe_jax.methods import Method
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Explanation, Mask
@@ -69,27 +69,21 @@ def explain_budget(
   num_entries = method.representation(batch.shape[1:]).num_entries
   if not 1 <= budget < num_entries:
     raise ValueError(f"budget is {budget}; it must be from 1 to {num_entries - 1}")
-  relaxed = explain(
+  session = Session(
     classifier,
     batch,
     method,
     key=key,
     targets=targets,
     image_ids=image_ids,
-    callback=callback,
     rows=rows,
   )
-  session = Session(
-    classifier,
-    batch,
-    method,
-    key=key,
-    targets=relaxed.target,
-    image_ids=image_ids,
-    rows=rows,
+  _, empty = empty_masks(session)
+  relaxed, num_steps, history = optimise(
+    session, classifier, method, empty, None, callback
   )
-  _, slope = _evaluate(session, relaxed.mask)
-  top = top_l(relaxed.mask, budget, tie_break=jax.tree.map(np.negative, slope))
+  _, slope = _evaluate(session, relaxed)
+  top = top_l(relaxed, budget, tie_break=jax.tree.map(np.negative, slope))
   exchanged, evaluations = _exchange(session, top)
   candidates = [(masks, session.assess(masks)) for masks in (top, exchanged)]
   best = [
@@ -99,9 +93,9 @@ def explain_budget(
   masks, result = jax.tree.map(
     lambda *xs: np.stack([xs[b][i] for i, b in enumerate(best)]), *candidates
   )
-  explanation = assemble(session, masks, result, relaxed.num_steps, relaxed.history)
+  explanation = assemble(session, masks, result, num_steps, history)
   explanation = explanation._replace(
-    model_evaluations=relaxed.model_evaluations + evaluations
+    model_evaluations=explanation.model_evaluations + evaluations
   )
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
 
@@ -152,7 +146,7 @@ def _exchange(session: Session, masks: Mask) -> tuple[Mask, int]:
       else:
         tried[i] += 1
         done[i] = tried[i] >= _SINGLE_CANDIDATES**2
-  return _unflat(current, masks), rounds * _EXCHANGE_DRAWS
+  return _unflat(current, masks), rounds * _num_draws(session)
 
 
 def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> None:
@@ -171,8 +165,12 @@ def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> No
 
 
 def _evaluate(session: Session, masks: Mask) -> tuple[np.ndarray, Mask]:
-  estimate, slope = session.evaluate(masks, _EXCHANGE_STEP, _EXCHANGE_DRAWS)
+  estimate, slope = session.evaluate(masks, _EXCHANGE_STEP, _num_draws(session))
   return estimate.distortion.copy(), slope
+
+
+def _num_draws(session: Session) -> int:
+  return _EXCHANGE_DRAWS if session.perturbation.is_random else 1
 
 
 def _flat(masks: Mask) -> np.ndarray:

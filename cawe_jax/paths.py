@@ -143,7 +143,7 @@ def explain_retaining(
       rows=rows,
     )
     masks = found.mask
-    evaluations += found.model_evaluations
+    evaluations += np.where(failures < 2, found.model_evaluations, 0)
     enough = (found.retained_probability >= retain) & (failures < 2)
     failures = np.where(enough, 0, failures + 1)
     if best is None:

@@ -19,7 +19,7 @@ from cawe_jax.methods import Structure
 from cawe_jax.objective import Classifier, Draws, Estimate, Problem, Tile, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
-from cawe_jax.types import Array, History, Mask
+from cawe_jax.types import Array, History, Mask, Perturbation
 
 SEGMENT_STEPS = 10
 """Steps between two looks at a run; changes nothing but how often one can look."""
@@ -251,6 +251,11 @@ def _penalty_names(structure: Structure) -> list[str]:
   return [penalty.__name__ for penalty in structure.objective.penalties]
 
 
+def num_fresh_draws(perturbation: Perturbation) -> int:
+  """Draws that assess a mask: one where every draw is the same."""
+  return NUM_FRESH_DRAWS if perturbation.is_random else 1
+
+
 @_split_over_devices
 def evaluate(
   structure: Structure,
@@ -277,7 +282,8 @@ def assess(
   """Look at masks on draws that nothing was optimised on."""
   problems, weights, masks, active = batch
   objective = structure.objective
-  draws = Draws(jnp.uint32(_FRESH_STEP), jnp.int32(NUM_FRESH_DRAWS), active)
+  count = num_fresh_draws(objective.perturbation)
+  draws = Draws(jnp.uint32(_FRESH_STEP), jnp.int32(count), active)
   estimate = objective_.expected_distortion(
     objective, classifier, tile, problems, masks, draws
   )

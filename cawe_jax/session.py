@@ -33,6 +33,7 @@ class Session:
 
   Attributes:
     size: Number B of images.
+    perturbation: The method's.
     num_draws: Draws per step and image: 1 where every draw is the same.
     problems: See :class:`cawe_jax.objective.Problem`; padded.
     initial_masks: Where the method starts; padded.
@@ -60,6 +61,7 @@ class Session:
     self._classifier = jax.device_put(classifier, self._everywhere)
     self._rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     recipe = method.recipe
+    self.perturbation = method.perturbation
     self.num_draws = recipe.num_draws if method.perturbation.is_random else 1
     given = checks.check_integers("targets", targets, self.size)
     wanted = np.full(self.size, -1) if given is None else given

@@ -110,7 +110,7 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Solver:
 
 
 class _Denoised(NamedTuple):
-  """Memory of :func:`denoised`: moments, step count, and the guard's ``[B]`` values."""
+  """Memory of :func:`denoised`: moments, step counts, and the guard's values."""
 
   mean: Mask
   square: Mask
@@ -118,6 +118,7 @@ class _Denoised(NamedTuple):
   zero_value: Array
   recent_value: Array
   safe_mask: Mask
+  safe_count: Array
 
 
 @memoised
@@ -143,8 +144,8 @@ def denoised(
   as it becomes small.
 
   *Guard.* When a mask loses everything at once, the softmax saturates and no gradient
-  leads back. So a running mean of recent masks is kept, and the mask returns to at
-  least that wherever the value goes beyond a share of the way to its value at zero.
+  leads back. So a running mean of the masks whose value was good is kept, and the mask
+  returns to at least that when the value goes beyond a share of its value at zero.
 
   Args:
     decay: Of both running moments, in (0, 1).
@@ -157,7 +158,7 @@ def denoised(
   def init(mask: Mask, zero_value: Array) -> SolverState:
     zeros = jax.tree.map(jnp.zeros_like, mask)
     nothing = jnp.zeros_like(zero_value)
-    memory = _Denoised(zeros, zeros, nothing, zero_value, nothing, mask)
+    memory = _Denoised(zeros, zeros, nothing, zero_value, nothing, zeros, nothing)
     return SolverState(mask, memory)
 
   def step(
@@ -189,14 +190,21 @@ def denoised(
     def where_collapsed(yes: Array, no: Array) -> Array:
       return jnp.where(per_image(collapsed, yes), yes, no)
 
-    mask = jax.tree.map(
-      lambda s, safe: where_collapsed(jnp.maximum(s, safe), s), moved, memory.safe_mask
-    )
+    def restore(s: Array, safe: Array) -> Array:
+      weight = 1 - _SAFE_DECAY ** per_image(memory.safe_count, safe)
+      return where_collapsed(jnp.maximum(s, safe / jnp.maximum(weight, _TINY)), s)
+
+    mask = jax.tree.map(restore, moved, memory.safe_mask)
     safe_mask = jax.tree.map(
-      where_collapsed, memory.safe_mask, _running(0.9, memory.safe_mask, state.mask)
+      where_collapsed,
+      memory.safe_mask,
+      _running(_SAFE_DECAY, memory.safe_mask, state.mask),
     )
     recent = where_collapsed(recent / 2, recent)
-    new = _Denoised(mean, square, count, memory.zero_value, recent, safe_mask)
+    safe_count = memory.safe_count + ~collapsed
+    new = _Denoised(
+      mean, square, count, memory.zero_value, recent, safe_mask, safe_count
+    )
     return SolverState(mask, new), evaluation
 
   name = (
@@ -206,6 +214,7 @@ def denoised(
 
 
 _TINY = 1e-30
+_SAFE_DECAY = 0.9
 
 
 def _running(decay: float, mean: Mask, new: Mask) -> Mask:

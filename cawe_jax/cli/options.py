@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import cawe_jax
 from cawe_jax import representations
@@ -28,9 +28,16 @@ _WAVELET_METHODS = ("cartoonx", "waveletx")
 _PENALTY_OPTIONS = {"spatial_l1": "waveletx", "total_variation": "smooth-pixel-rde"}
 
 
+class _Parser(argparse.ArgumentParser):
+  """Refuses with one line, like everything else here."""
+
+  def error(self, message: str) -> NoReturn:
+    self.exit(2, f"cawe: error: {message} (see {self.prog} --help)\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
   """The parser of all commands."""
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     prog="cawe",
     description="Which piece-wise smooth part of an image made the network decide so?",
   )
