@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@touch $@
 
 explain: $(STAMP) ## explain a photograph with EfficientNet-Lite0
-	@$(BIN)/cawe explain sample:imagenet-13 --out $(OUT)
-	@echo "The figure: $(OUT)/imagenet-13.png"
+	@$(BIN)/cawe explain sample:coffee --out $(OUT)
+	@echo "The figure: $(OUT)/coffee.png"
 
 test: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile

@@ -36,8 +36,10 @@ class Messages:
   """
 
   def __init__(self, quiet: bool):
-    self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    self.console = Console(
+      stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
+    )
+    self.errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
   def say(self, text: str) -> None:
     """Print a line."""
