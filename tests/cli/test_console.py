@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from cawe_jax.cli.console import Messages, duration, estimate_seconds
 from cawe_jax.classifiers import Classifier
+from cawe_jax.cli.console import Messages, duration, estimate_seconds
 
 
 def test_names_are_printed_as_they_are(capsys):
