@@ -59,7 +59,11 @@ class Messages:
       TextColumn("{task.fields[numbers]}"),
       TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=self.console, transient=True) as bar:
+    # A log gets no bar: rich would leave an empty line there for each.
+    hidden = not self.console.is_terminal
+    with Progress(
+      *columns, console=self.console, transient=True, disable=hidden
+    ) as bar:
       task = bar.add_task(title, total=num_steps, numbers="compiling")
 
       def callback(seen: Seen) -> None:
