@@ -148,7 +148,7 @@ def pixel_rde(
 
 def smooth_pixel_rde(
   lagrange_multiplier: float = 4.0,
-  total_variation: float = 4.0,
+  total_variation: float = 12.0,
   *,
   perturbation: Perturbation | None = None,
   distortion: Distortion = distortions.automatic,
