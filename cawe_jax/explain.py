@@ -21,6 +21,7 @@ from cawe_jax.types import Array, Explanation, History, Mask
 
 MINIMUM_PROBABILITY = 1e-3
 """Where the clean probability is lower, ratios to it are NaN."""
+
 # Of one image, between two calls of a callback.
 _SEGMENT_EVALUATIONS = 40
 
