@@ -18,7 +18,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -32,14 +32,38 @@ MIN_SIDE, MAX_SIDE = 16, 4096
 """Shorter side of an image, and sides that ``size`` may ask for, in pixels."""
 
 Size = int | tuple[int, int]
+_FILTERS = {
+  "bilinear": Image.Resampling.BILINEAR,
+  "bicubic": Image.Resampling.BICUBIC,
+}
 
 
-def load_image(path: str | os.PathLike[str], size: Size | None = None) -> np.ndarray:
+class Resize(NamedTuple):
+  """How photographs were scaled where a network's accuracy was measured.
+
+  The shorter side becomes ``size`` and the longer one that times the aspect ratio,
+  rounded down; the network's input is the centre of that. (torchvision's ``Resize`` and
+  ``CenterCrop``, and timm's; their 8-bit images round where float32 does not, by up to
+  one level.)
+
+  Attributes:
+    size: Shorter side in pixels, at least the sides of the input.
+    filter: ``bilinear`` or ``bicubic``, antialiased.
+  """
+
+  size: int
+  filter: str
+
+
+def load_image(
+  path: str | os.PathLike[str], size: Size | None = None, resize: Resize | None = None
+) -> np.ndarray:
   """Read an image file, as :func:`decode_image` and :func:`prepare_image` say.
 
   Args:
     path: A JPEG, PNG, WebP, BMP, GIF, TIFF or PPM file of at most 64 MiB.
     size: Side, or ``(H, W)``, of the result in [16, 4096] pixels; None keeps the size.
+    resize: The network's published rule, of use only with a size.
 
   Returns:
     The image in [0, 1], float32 ``[H, W, 3]``.
@@ -69,7 +93,7 @@ def load_image(path: str | os.PathLike[str], size: Size | None = None) -> np.nda
   except OSError as error:
     raise ValueError(f"image {name!r}: cannot be read ({error.strerror})") from None
   image = decode_image(data, name)
-  return image if size is None else prepare_image(image, size)
+  return image if size is None else prepare_image(image, size, resize)
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -122,39 +146,51 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     return _rgb_from_pillow(image, f"image {name!r}")
 
 
-def prepare_image(image: np.ndarray | Image.Image, size: Size) -> np.ndarray:
+def prepare_image(
+  image: np.ndarray | Image.Image, size: Size, resize: Resize | None = None
+) -> np.ndarray:
   """Convert to RGB, scale to cover ``size`` and crop the centre.
 
   The aspect ratio is kept: the largest centred box with the shape of the result is
   resampled, so for a square the shorter side becomes ``size``. The box starts on a
   whole pixel, so that where nothing is scaled nothing is blurred. Resampling is
   bicubic, in float32 and antialiased: when shrinking, the kernel widens with the
-  factor. Its overshoot is clipped to [0, 1].
+  factor. Its overshoot is clipped to [0, 1]. A network's published rule takes the
+  place of this box and this filter.
 
   Args:
     image: ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``, uint8, uint16 or float in [0, 1];
       or a Pillow image, treated as :func:`decode_image` says.
     size: Side, or ``(H, W)``, of the result in [16, 4096] pixels.
+    resize: The network's published rule.
 
   Returns:
     The image in [0, 1], float32 ``[H, W, 3]``.
 
   Raises:
-    ValueError: The image's shape, dtype or range, or the size, is not as stated.
+    ValueError: The image's shape, dtype or range, the size or the rule, is not as
+      stated.
 
   Example:
     >>> prepare_image(np.full((40, 400), 255, np.uint8), (24, 32)).shape
     (24, 32, 3)
   """
   height, width = _check_size(size)
+  if resize is not None:
+    _check_resize(resize, height, width)
   if isinstance(image, Image.Image):
     rgb = _rgb_from_pillow(image, "image")
   else:
     rgb = _rgb_from_array(np.asarray(image))
-  box = _centred_box(rgb.shape[0], rgb.shape[1], height, width)
+  if resize is None:
+    resampling = Image.Resampling.BICUBIC
+    box = _centred_box(rgb.shape[0], rgb.shape[1], height, width)
+  else:
+    resampling = _FILTERS[resize.filter]
+    box = _published_box(rgb.shape[0], rgb.shape[1], height, width, resize.size)
   channels = [
     Image.fromarray(np.ascontiguousarray(rgb[..., channel])).resize(
-      (width, height), Image.Resampling.BICUBIC, box=box
+      (width, height), resampling, box=box
     )
     for channel in range(3)
   ]
@@ -273,6 +309,37 @@ def _centred_box(
     box_height, box_width = float(image_height), image_height * width / height
   top, left = (image_height - box_height) // 2, (image_width - box_width) // 2
   return left, top, left + box_width, top + box_height
+
+
+def _published_box(
+  image_height: int, image_width: int, height: int, width: int, shorter: int
+) -> tuple[float, float, float, float]:
+  """The part of the image that is left when it is scaled, then cropped.
+
+  Resampling this box is the same as scaling everything and cropping the result (the
+  kernels reach beyond the box), without the memory for what is cut off.
+  """
+  sides = (image_width, image_height)
+  # As integers, where int(shorter * long / short) would do the same in floats.
+  scaled = [shorter * side // min(sides) for side in sides]
+  box = []
+  for side, whole, kept in zip(sides, scaled, (width, height), strict=True):
+    start = round((whole - kept) / 2)  # To even at halves, as Python and they round.
+    box += [start * side / whole, min((start + kept) * side / whole, side)]
+  left, right, top, bottom = box
+  return left, top, right, bottom
+
+
+def _check_resize(resize: Resize, height: int, width: int) -> None:
+  if resize.filter not in _FILTERS:
+    raise ValueError(
+      f"resize.filter must be one of {', '.join(_FILTERS)}, got {resize.filter!r}"
+    )
+  if not max(height, width) <= resize.size <= MAX_SIDE:
+    raise ValueError(
+      f"resize.size must be in [{max(height, width)}, {MAX_SIDE}] for the size "
+      f"{height} x {width}, got {resize.size!r}"
+    )
 
 
 def _check_size(size: Any) -> tuple[int, int]:

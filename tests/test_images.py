@@ -213,6 +213,99 @@ def test_resize_keeps_constants_ramps_and_averages():
   np.testing.assert_allclose(small, boxes, atol=0.05)
 
 
+def scaled_then_cropped(channel, size, resize):
+  """torchvision's rule step by step: scale everything, round, crop the centre."""
+  height, width = channel.shape
+  short, long = sorted((height, width))
+  new_long = int(resize.size * long / short)
+  new_width, new_height = (
+    (resize.size, new_long) if width <= height else (new_long, resize.size)
+  )
+  filters = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
+  scaled = np.asarray(
+    Image.fromarray(channel).resize((new_width, new_height), filters[resize.filter])
+  )
+  top = round((new_height - size) / 2.0)
+  left = round((new_width - size) / 2.0)
+  return scaled[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+  ("shape", "size", "shorter"),
+  [
+    ((101, 67), 32, 37),  # The longer side becomes 55.76, the rest 23 and 5 pixels.
+    ((67, 101), 32, 37),
+    ((51, 34), 48, 55),  # Enlarged.
+    ((64, 64), 21, 24),
+    ((97, 50), 50, 50),  # Nothing but a crop, after 23.5 pixels.
+    ((33, 250), 17, 30),
+    ((40, 40), 40, 40),
+  ],
+)
+def test_the_published_rule(shape, size, shorter, name):
+  resize = images.Resize(shorter, name)
+  # Contrast so low that no overshoot is clipped, as 8 bits are after each pass.
+  pixels = RNG.integers(64, 192, (*shape, 3), np.uint8)
+  result = images.prepare_image(pixels, size, resize)
+  assert result.shape == (size, size, 3)
+  for channel in range(3):
+    exact = scaled_then_cropped(
+      pixels[..., channel].astype(np.float32) / 255, size, resize
+    )
+    # The same sums with weights computed from a box: 32-bit rounding of pixels.
+    np.testing.assert_allclose(result[..., channel], exact, rtol=0, atol=2e-5)
+    # As torchvision does it, on 8 bits, which are rounded after each of two passes;
+    # the second can enlarge the first's half level by the kernel's overshoot, 1.3.
+    coarse = scaled_then_cropped(pixels[..., channel], size, resize)
+    np.testing.assert_allclose(
+      255 * result[..., channel], coarse, rtol=0, atol=0.5 * 1.3 + 0.5 + 0.02
+    )
+
+
+def test_the_published_rule_differs_from_the_default():
+  """Its frame is the point: a resize to 256 shows less of the photograph."""
+  photograph = RNG.random((90, 70), dtype=np.float32)
+  default = images.prepare_image(photograph, 32)
+  for other in (images.Resize(37, "bicubic"), images.Resize(32, "bilinear")):
+    assert np.abs(images.prepare_image(photograph, 32, other) - default).max() > 0.05
+  # Where nothing is truncated the two are one.
+  square = images.Resize(32, "bicubic")
+  np.testing.assert_array_equal(
+    images.prepare_image(photograph[:64, :64], 32, square),
+    images.prepare_image(photograph[:64, :64], 32),
+  )
+
+
+def test_a_long_strip_takes_little_memory(monkeypatch):
+  asked = []
+  original = Image.Image.resize
+
+  def resize(self, size, *arguments, **options):
+    asked.append(size)
+    return original(self, size, *arguments, **options)
+
+  monkeypatch.setattr(Image.Image, "resize", resize)
+  strip = np.zeros((16, 1_000_000), np.float32)
+  images.prepare_image(strip, 224, images.Resize(256, "bilinear"))
+  # Scaled as a whole it would be 256 x 16 million pixels: 16 GB a channel.
+  assert asked == [(224, 224)] * 3
+
+
+@pytest.mark.parametrize(
+  ("resize", "message"),
+  [
+    (images.Resize(31, "bicubic"), r"resize.size must be in \[32, 4096\] .*got 31"),
+    (images.Resize(9999, "bicubic"), r"resize.size must be in .*got 9999"),
+    (images.Resize(40, "nearest"), "must be one of bilinear, bicubic, got 'nearest'"),
+  ],
+)
+def test_bad_rules(resize, message):
+  with pytest.raises(ValueError, match=message) as error:
+    images.prepare_image(NOISE, 32, resize)
+  one_line(error)
+
+
 def test_overshoot_is_clipped():
   step = np.zeros((20, 20), np.float32)
   step[:, 10:] = 1
@@ -304,6 +397,10 @@ def test_load_image_is_decode_then_prepare(tmp_path):
   np.testing.assert_array_equal(images.load_image(path), EIGHT_BITS)
   np.testing.assert_array_equal(
     images.load_image(str(path), (18, 16)), images.prepare_image(NOISE, (18, 16))
+  )
+  rule = images.Resize(19, "bilinear")
+  np.testing.assert_array_equal(
+    images.load_image(path, 16, rule), images.prepare_image(NOISE, 16, rule)
   )
 
 
