@@ -13,7 +13,6 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 _PROBE_SECONDS = 5.0
 
@@ -47,26 +46,37 @@ def download(
       f"huggingface_hub (pip install 'cawe-jax[hub]'); or {by_hand}"
     ) from None
   address = f"{constants.ENDPOINT}/{repository}"
-  arguments: dict[str, Any] = {"revision": revision, "token": False}
-  try:
-    return Path(
-      hf_hub_download(repository, file_name, local_files_only=True, **arguments)
-    )
-  except FileNotFoundError:
-    pass  # not downloaded yet
+  if path := downloaded(repository, file_name, revision):
+    return path
   if constants.HF_HUB_OFFLINE:
     raise ValueError(f"{address} is not asked (HF_HUB_OFFLINE is set); {by_hand}")
   reason = _why_unreachable(constants.ENDPOINT)
   if reason:
     raise ValueError(f"{address} cannot be reached ({reason}); {by_hand}")
   try:
-    return Path(hf_hub_download(repository, file_name, **arguments))
+    return Path(hf_hub_download(repository, file_name, revision=revision, token=False))
   # Of the library's own, its HTTP library's (another from version to version), OSError.
   except Exception as error:
     detail = " ".join(str(error).split())[:200] or type(error).__name__
     raise ValueError(
       f"{address}: {file_name} cannot be downloaded ({detail}); {by_hand}"
     ) from None
+
+
+def downloaded(
+  repository: str, file_name: str = "model.safetensors", revision: str = "main"
+) -> Path | None:
+  """Where :func:`download` has put a file before, or None; asks no network."""
+  try:
+    from huggingface_hub import hf_hub_download
+  except ImportError:
+    return None
+  try:
+    return Path(
+      hf_hub_download(repository, file_name, revision=revision, local_files_only=True)
+    )
+  except FileNotFoundError:
+    return None
 
 
 def _why_unreachable(endpoint: str) -> str | None:

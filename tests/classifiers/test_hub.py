@@ -69,9 +69,11 @@ def library(monkeypatch, tmp_path, server):
   path = tmp_path / "model.safetensors"
   calls = []
 
-  def hf_hub_download(repository, name, *, revision, token, local_files_only=False):
+  def hf_hub_download(
+    repository, name, *, revision, token=None, local_files_only=False
+  ):
     assert (repository, name, revision) == ("owner/net", "model.safetensors", "main")
-    assert token is False
+    assert local_files_only or token is False
     if local_files_only and not path.exists():
       raise FileNotFoundError("not in the cache")
     if not local_files_only:
@@ -96,11 +98,13 @@ def refusal(match):
 
 
 def test_a_file_is_downloaded_once(library, server):
+  assert hub.downloaded("owner/net") is None
   path = hub.download("owner/net")
   assert path.read_bytes() == CONTENT
   assert files.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
   assert (library.calls, server.asked) == (["owner/net"], ["HEAD /"])
   assert hub.download("owner/net") == path
+  assert hub.downloaded("owner/net") == path
   assert (library.calls, server.asked) == (["owner/net"], ["HEAD /"])
 
 
@@ -109,6 +113,7 @@ def test_without_the_library(monkeypatch):
   message = refusal(BY_HAND)
   assert "https://huggingface.co/owner/net needs the package huggingface_hub" in message
   assert "pip install 'cawe-jax[hub]'" in message
+  assert hub.downloaded("owner/net") is None
 
 
 def test_without_a_network(library):
