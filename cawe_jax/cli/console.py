@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -88,11 +89,22 @@ def describe(
     else ""
   )
   return (
-    f"{name}: {target_name} (p = {float(explanation.probability):.2f})  "
+    f"{name}: {target_name} (p = {probability(explanation.probability)})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
     f"distortion {float(explanation.distortion):.4f} ± "
     f"{float(explanation.distortion_standard_error):.4f}  retained {kept}{empty}"
   )
+
+
+def probability(value: SupportsFloat) -> str:
+  """With two decimals, or as many as it takes to show one digit.
+
+  Example:
+    >>> probability(0.876), probability(0.00123)
+    ('0.88', '0.001')
+  """
+  number = float(value)
+  return f"{number:.2f}" if not 0 < number < 0.01 else f"{number:.1g}"
 
 
 def estimate_seconds(
