@@ -65,7 +65,10 @@ ALLOWED = {
   "samples": set(),
   "storage": {"files", "types"},
   "classifiers.classifier": {"types"},
-  "classifiers.convolution": {"types"},
+  "classifiers.windows": {"types"},
+  "classifiers.convolution": {"types", "classifiers.windows"},
+  "classifiers.pooling": {"types", "classifiers.windows"},
+  "classifiers.conversion": set(),
 }
 
 

