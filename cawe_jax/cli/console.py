@@ -96,6 +96,11 @@ def describe(
   )
 
 
+def is_guess(explanation: Explanation, num_classes: int) -> bool:
+  """Whether the class's probability is within 0.01 of a guess among all classes."""
+  return float(explanation.probability) < 1 / num_classes + 0.01
+
+
 def probability(value: SupportsFloat) -> str:
   """With two decimals, or as many as it takes to show one digit.
 

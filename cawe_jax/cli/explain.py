@@ -20,11 +20,19 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax.cache import cache_dir
-from cawe_jax.classifiers import Classifier
+from cawe_jax.classifiers import Classifier, hub
+from cawe_jax.classifiers.registry import classifier_info
 from cawe_jax.cli import results
-from cawe_jax.cli.console import Messages, describe, duration, estimate_seconds
+from cawe_jax.cli.console import (
+  Messages,
+  describe,
+  duration,
+  estimate_seconds,
+  is_guess,
+)
 from cawe_jax.cli.options import make_method
-from cawe_jax.images import image_id
+from cawe_jax.files import sha256
+from cawe_jax.images import Resize, image_id
 from cawe_jax.methods import Method
 from cawe_jax.paths import RETAIN_MULTIPLIERS
 from cawe_jax.samples import sample_path
@@ -46,19 +54,32 @@ class _Job(NamedTuple):
   request: dict[str, Any]
 
 
+class _Network(NamedTuple):
+  """A classifier, how photographs are scaled for it, and which weights it has.
+
+  ``weights_sha256`` is of the file that they were read from; None for those of a
+  package, whose checksum the classifier's name fixes.
+  """
+
+  classifier: Classifier
+  resize: Resize | None
+  weights_sha256: str | None
+
+
 def run_explain(options: argparse.Namespace) -> int:
   """Explain the images of a command line; the exit code is 2 if any failed."""
   messages = Messages(options.quiet)
   method = make_method(options)
   folder = _writable_folder(options.out)
   _use_compilation_cache()
-  classifier = cawe.load_classifier(options.classifier)
+  network = _load_network(options, messages)
+  classifier = network.classifier
   # All images will have this size; what does not suit it is said once.
   method.bind((*np.broadcast_to(classifier.input_size, 2).tolist(), 3))
   targets: list[int | None] = [None]
   if options.target:
     targets = [classifier.class_index(target) for target in options.target]
-  jobs, failures = _read_jobs(options, classifier, method, targets, folder, messages)
+  jobs, failures = _read_jobs(options, network, method, targets, folder, messages)
   if jobs:
     _announce(jobs, classifier, method, options, messages)
   size = options.batch_size or _BATCH_SIZES.get(jax.default_backend(), 64)
@@ -68,9 +89,22 @@ def run_explain(options: argparse.Namespace) -> int:
   return 2 if failures else 0
 
 
+def _load_network(options: argparse.Namespace, messages: Messages) -> _Network:
+  info = classifier_info(options.classifier)
+  classifier = cawe.load_classifier(info.name, options.weights)
+  path = options.weights
+  if path is None and info.repository:
+    path = hub.downloaded(info.repository)
+  if path is None:
+    return _Network(classifier, info.resize, None)
+  digest = sha256(path)
+  messages.say(f"weights {path}, SHA-256 {digest}")
+  return _Network(classifier, info.resize, digest)
+
+
 def _read_jobs(
   options: argparse.Namespace,
-  classifier: Classifier,
+  network: _Network,
   method: Method,
   targets: list[Any],
   folder: Path,
@@ -88,7 +122,8 @@ def _read_jobs(
           f"image {name!r} would overwrite the results of {names[stem]!r}: both are "
           f"{stem}.*; give them to two calls with different --out"
         )
-      image = cawe.load_image(path, size=classifier.input_size)
+      size = network.classifier.input_size
+      image = cawe.load_image(path, size, network.resize)
     except (ValueError, OSError) as error:
       messages.error(str(error))
       failures += 1
@@ -96,7 +131,7 @@ def _read_jobs(
     names[stem] = name
     for target in targets:
       job_stem = stem if len(targets) == 1 else f"{stem}-{target}"
-      request = _request(image, target, classifier, method, options)
+      request = _request(image, target, network, method, options)
       if not options.force and results.is_finished(folder, job_stem, request):
         messages.say(f"{name}: finished before with these settings ({job_stem}.json)")
       else:
@@ -115,13 +150,14 @@ def _locate(name: str) -> tuple[Path, str]:
 def _request(
   image: np.ndarray,
   target: int | None,
-  classifier: Classifier,
+  network: _Network,
   method: Method,
   options: argparse.Namespace,
 ) -> dict[str, Any]:
   return {
     "image_id": image_id(image),
-    "classifier": classifier.name,
+    "classifier": network.classifier.name,
+    "weights_sha256": network.weights_sha256,
     "target": target,
     "method": method.settings(),
     "retain": options.retain,
@@ -195,7 +231,11 @@ def _explain_batch(
   for i, job in enumerate(jobs):
     one: Explanation = jax.tree.map(lambda x, i=i: np.asarray(x)[i], explanation)
     used = method._replace(lagrange_multiplier=float(multipliers[i]))
-    extra: dict[str, Any] = {"image": job.name, "classifier": classifier.name}
+    extra: dict[str, Any] = {
+      "image": job.name,
+      "classifier": classifier.name,
+      "weights_sha256": job.request["weights_sha256"],
+    }
     if options.retain is not None:
       reached = bool(one.retained_probability >= options.retain)
       extra |= {"retain": options.retain, "retain_reached": reached}
@@ -207,6 +247,14 @@ def _explain_batch(
     )
     results.write(folder, job.stem, one, result)
     messages.say(describe(job.name, name, one, float(multipliers[i])))
+    names = classifier.class_names
+    # Of published weights and of classes asked for there is nothing to suspect.
+    own = job.target is None and job.request["weights_sha256"] is not None
+    if own and names and is_guess(one, len(names)):
+      messages.say(
+        f"{job.name}: hardly surer than a guess among {len(names)} classes; are these "
+        f"trained weights of {classifier.name}?"
+      )
     print(folder / f"{job.stem}.png", flush=True)
 
 

