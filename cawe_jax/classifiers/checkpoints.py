@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import safetensors
 from cawe_jax.classifiers.element_types import decode_elements
 from cawe_jax.classifiers.torch_format import read_legacy, read_zip
 from cawe_jax.classifiers.torch_pickle import Tensor
-from cawe_jax.classifiers.weight_cache import cached_safetensors  # noqa: F401
 
 MAX_FILE_BYTES = 8 * 2**30
 """Largest checkpoint that is read. It takes up to three times this much memory."""
@@ -63,7 +63,7 @@ def read_checkpoint(
     raise ValueError(
       f"sha256_prefix must be 8 to 64 lower-case hex digits, got {sha256_prefix!r}"
     )
-  data = read_file(path)
+  data = _read_file(path)
   if sha256_prefix is not None:
     digest = hashlib.sha256(data).hexdigest()
     if not digest.startswith(sha256_prefix):
@@ -71,17 +71,16 @@ def read_checkpoint(
         f"checkpoint {name!r}: SHA-256 must start with {sha256_prefix}, got {digest}"
       )
   try:
-    return _parse(data)
+    tensors = _parse(data)
+    _check_names(tensors)
+    return tensors
   # Damaged files raise almost any type, from EOFError to UnicodeDecodeError.
   except Exception as error:
     detail = " ".join(str(error).split())[:200] or type(error).__name__
     raise ValueError(f"checkpoint {name!r}: cannot be read ({detail})") from None
 
 
-read_legacy_checkpoint = read_checkpoint
-
-
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def _read_file(path: str | os.PathLike[str]) -> bytes:
   """The bytes of a file of weights.
 
   Raises:
@@ -127,6 +126,13 @@ def _state_dictionary(content: Any) -> dict[str, Tensor]:
     if not (isinstance(name, str) and isinstance(tensor, Tensor)):
       raise ValueError(f"entry {name!a} is not a named tensor")
   return tensors
+
+
+def _check_names(names: Iterable[str]) -> None:
+  """Names are shown in errors, where control characters would command a terminal."""
+  for name in names:
+    if not name.isprintable():
+      raise ValueError(f"tensor name {name!a} is not printable")
 
 
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:

@@ -563,6 +563,13 @@ def test_attributes_of_a_state_dictionary_are_left_out(write, tmp_path):
   assert list(read(data, tmp_path)) == ["w"]
 
 
+@both_formats
+def test_names_that_would_command_a_terminal_are_refused(write, tmp_path):
+  for name in ("\x1b[2J", "a\nb", "\u202eright"):
+    content = {name: tensor("a", 24, (24,), (1,))}
+    refused(write(content, {"a": NUMBERS}), tmp_path, "tensor name .* not printable")
+
+
 # ---- Damage ----
 
 SAFETENSORS = safetensors.numpy.save({"w": NUMBERS, "b": NUMBERS[:3] * 2})
