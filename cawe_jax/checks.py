@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.classifiers.outputs import softmax
 from cawe_jax.distortions import label_squared_error
 from cawe_jax.images import image_id
 from cawe_jax.methods import Method
@@ -82,23 +83,35 @@ def check_ids(image_ids: Any, images: np.ndarray) -> np.ndarray:
 def check_logits(
   logits: np.ndarray, wanted: np.ndarray, classifier: Classifier, method: Method
 ) -> None:
-  """Clean logits ``[B, K]``, and targets ``[B]``, -1 for the predicted class."""
+  """Clean outputs ``[B, K]``, and targets ``[B]``, -1 for the largest output's."""
   if not np.isfinite(logits).all():
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     raise ValueError(
       f"classifier {classifier.name!r} returned NaN or infinite logits for image(s) "
       f"{', '.join(map(str, bad))}; they must be finite on images in [0, 1]"
     )
-  num_classes = logits.shape[1]
-  if wanted.max() >= num_classes:
-    raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_classes - 1}")
-  predicted = logits.argmax(axis=1)
-  other = np.flatnonzero((wanted >= 0) & (wanted != predicted))
-  if method.distortion is label_squared_error and other.size:
+  num_outputs, output = logits.shape[1], classifier.output
+  if num_outputs == 1 and output is softmax():
+    raise ValueError(
+      f"classifier {classifier.name!r} has one output, whose softmax is always 1; make "
+      "it with output=sigmoid() or output=regression(scale)"
+    )
+  if wanted.max() >= num_outputs:
+    raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_outputs - 1}")
+  if num_outputs > 1 and not output.is_probability and wanted.min() < 0:
+    raise ValueError(
+      f"targets is None; classifier {classifier.name!r} is a regression: say which of "
+      f"its outputs 0 to {num_outputs - 1} is explained"
+    )
+  if method.distortion is not label_squared_error:
+    return
+  targets = np.where(wanted < 0, logits.argmax(axis=1), wanted)
+  other = np.flatnonzero(~np.asarray(jax.vmap(output.is_predicted)(logits, targets)))
+  if other.size:
     i = other[0]
     raise ValueError(
-      f"distortion label_squared_error is for the predicted class ({predicted[i]}), "
-      f"not target {wanted[i]}: every mask keeps a probability low; use "
+      f"distortion label_squared_error is for a predicted {output.noun}, which target "
+      f"{targets[i]} of image {i} is not: every mask keeps a probability low; use "
       f"maximise_probability"
     )
 

@@ -3,7 +3,8 @@ r"""How far a changed output is from the clean one.
 A distortion is a function ``(clean_logits [K], logits [K], target) -> scalar``, where
 ``p(x) = softmax(clean_logits)`` belongs to the image, ``p(y) = softmax(logits)`` to one
 obfuscation, and ``target`` is the explained class, an int scalar in ``[0, K)`` (not
-checked under `jit`). Averaging over draws is the caller's.
+checked under `jit`). Averaging over draws is the caller's. For networks that are no
+softmax over classes see :mod:`cawe_jax.classifiers.outputs`.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ def explain(
     images: ``[H, W, C]`` or ``[B, H, W, C]``, float in [0, 1].
     method: E.g. :func:`cawe_jax.cartoonx`. Its multiplier and weights may be ``[B]``.
     key: A typed key, ``jax.random.key(0)``.
-    targets: Explained class of each image; by default the predicted one.
+    targets: Explained class of each image, or label, or output of a regression; by
+      default the one of the largest output, which a regression must not leave open.
     image_ids: An integer in [0, 2**32) for each image, which decides its noise together
       with the key; by default a hash of its pixels. The batch it is in does not matter.
     initial_masks: Masks to start from instead of the method's, like
@@ -204,7 +205,8 @@ def assemble(
   # The mean of squares minus the square of the mean is the biased variance.
   count = programs.num_fresh_draws(session.perturbation)
   standard_error = np.sqrt(np.maximum(variance, 0) / max(count - 1, 1))
-  probability = result.probability
+  has_probability = session.output.is_probability
+  probability = result.score if has_probability else np.full_like(result.score, np.nan)
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
   return Explanation(
     mask=masks,
@@ -212,13 +214,16 @@ def assemble(
     masked_image=result.masked_image,
     input_image=session.crop(session.problems.image),
     target=session.crop(session.problems.target),
+    score=result.score,
+    score_with_noise=estimate.score,
+    score_without_noise=result.masked_score,
     probability=probability,
     rate=result.rate,
     rate_l0=result.rate_l0,
     distortion=estimate.distortion,
     distortion_standard_error=standard_error,
-    retained_probability=estimate.probability / known,
-    explanation_probability=result.explanation_probability / known,
+    retained_probability=estimate.score / known,
+    explanation_probability=result.masked_score / known,
     objective=result.objective,
     num_steps=num_steps,
     model_evaluations=num_steps * session.num_draws,

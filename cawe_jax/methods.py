@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cawe_jax import distortions, penalties, perturbations, recipes, representations
+from cawe_jax.classifiers.outputs import Output, softmax
 from cawe_jax.initial_masks import InitialMask
 from cawe_jax.objective import Objective
 from cawe_jax.recipes import Recipe
@@ -16,6 +17,8 @@ from cawe_jax.schedules import Schedule
 from cawe_jax.solvers import Solver
 from cawe_jax.stopping import Stopping
 from cawe_jax.types import Distortion, Penalty, Perturbation, Transform
+
+_SOFTMAX = softmax()
 
 
 class Structure(NamedTuple):
@@ -35,7 +38,8 @@ class Method(NamedTuple):
     name: Of the method.
     representation: What the mask is a mask of.
     perturbation: What replaces a masked coefficient.
-    distortion: What must not change.
+    distortion: What must not change. ``distortions.automatic`` is what suits the
+      network's outputs.
     lagrange_multiplier: Weight of the rate ``||s||_1 / k``, at least 0; one number, or
       one for each image of a batch. Data: another value compiles nothing.
     penalties: Further terms.
@@ -52,14 +56,21 @@ class Method(NamedTuple):
   penalty_weights: tuple[Any, ...]
   recipe: Recipe
 
-  def bind(self, image_shape: tuple[int, int, int]) -> Structure:
-    """The hashable part, for images of shape ``(H, W, C)``."""
+  def bind(
+    self, image_shape: tuple[int, int, int], output: Output = _SOFTMAX
+  ) -> Structure:
+    """The hashable part, for images of shape ``(H, W, C)`` and a network's outputs.
+
+    Raises:
+      ValueError: The distortion has no meaning for these outputs.
+    """
     recipe = self.recipe
     objective = Objective(
       self.representation(image_shape),
       self.perturbation,
-      self.distortion,
+      output.adapt(self.distortion),
       self.penalties,
+      output,
     )
     return Structure(
       objective, recipe.initial_mask, recipe.solver, recipe.schedule, recipe.stopping

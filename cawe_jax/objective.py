@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from cawe_jax import penalties
+from cawe_jax.classifiers.outputs import Output, softmax
 from cawe_jax.types import (
   Array,
   Coefficients,
@@ -37,17 +38,21 @@ class Classifier(Protocol):
   """The part of :class:`cawe_jax.Classifier` that the objective uses."""
 
   def __call__(self, images: Array, /) -> Array:
-    """Images ``[N, H, W, C]`` in [0, 1] to logits ``[N, K]``."""
+    """Images ``[N, H, W, C]`` in [0, 1] to outputs ``[N, K]``."""
     ...
 
 
 class Objective(NamedTuple):
-  """The structure of a Lagrangian, bound to one image shape; hashable."""
+  """The structure of a Lagrangian, bound to one image shape; hashable.
+
+  The distortion reads the network's outputs, whose meaning ``output`` says.
+  """
 
   representation: Representation
   perturbation: Perturbation
   distortion: Distortion
   penalties: tuple[Penalty, ...] = ()
+  output: Output = softmax()
 
 
 class Weights(NamedTuple):
@@ -70,7 +75,7 @@ class Problem(NamedTuple):
     coefficients: ``T(image)``.
     grey_coefficients: ``T`` of the mean over channels, one channel.
     perturbation_state: What ``perturbation.init`` returned.
-    clean_logits: ``[K]``.
+    clean_logits: The network's outputs for the image, ``[K]``.
     target: Explained class, int.
     key: Of all this image's draws.
   """
@@ -90,12 +95,12 @@ class Estimate(NamedTuple):
   Attributes:
     distortion: Mean.
     distortion_square: Mean of squares.
-    probability: Mean of ``p_t(y)``.
+    score: Mean of the target's score, by default ``p_t(y)``.
   """
 
   distortion: Array
   distortion_square: Array
-  probability: Array
+  score: Array
 
 
 class Draws(NamedTuple):
@@ -215,7 +220,7 @@ def expected_distortion(
 
   Args:
     objective: The structure.
-    classifier: Images ``[N, H, W, C]`` to logits ``[N, K]``.
+    classifier: Images ``[N, H, W, C]`` to outputs ``[N, K]``.
     tile: Shape of the network's input.
     problems: B problems.
     masks: B masks.
@@ -305,9 +310,10 @@ def _estimate(
   logits = logits.reshape(*keys.shape, -1)
   distortion_fn = jax.vmap(jax.vmap(objective.distortion, (None, 0, None)))
   values = distortion_fn(problems.clean_logits, logits, problems.target)
-  probability = jax.vmap(lambda l, t: jax.nn.softmax(l)[:, t])(logits, problems.target)
+  score_fn = jax.vmap(jax.vmap(objective.output.score, (0, None)))
+  score = score_fn(logits, problems.target)
   return Estimate(
     jnp.sum(weight * values, axis=1),
     jnp.sum(weight * values**2, axis=1),
-    jnp.sum(weight * probability, axis=1),
+    jnp.sum(weight * score, axis=1),
   )

@@ -108,10 +108,16 @@ def explain_retaining(
     one image). Compare ``retained_probability`` to see which it is.
 
   Raises:
-    ValueError: ``retain`` is out of range, or as for :func:`cawe_jax.explain`.
+    ValueError: ``retain`` is out of range, the classifier is a regression, or as for
+      :func:`cawe_jax.explain`.
   """
   if not 0 < retain <= 1:
     raise ValueError(f"retain is {retain}; it must be above 0 and at most 1")
+  if not classifier.output.is_probability:
+    raise ValueError(
+      f"classifier {classifier.name!r} is a {classifier.output.name}, which has no "
+      "probability to retain; use explain_path"
+    )
   single = np.ndim(images) == 3
   batch = np.asarray(images)[None] if single else np.asarray(images)
   stopped = False

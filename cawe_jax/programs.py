@@ -75,8 +75,8 @@ class Assessment(NamedTuple):
 
   explanation: Array
   masked_image: Array
-  probability: Array
-  explanation_probability: Array
+  score: Array
+  masked_score: Array
   estimate: Estimate
   rate: Array
   rate_l0: Array
@@ -293,14 +293,14 @@ def assess(
   )
   terms = render(functools.partial(objective_.terms, objective))(problems, masks)
 
-  def probability(logits: Array) -> Array:
-    return jax.vmap(lambda l, t: jax.nn.softmax(l)[t])(logits, problems.target)
+  def score(logits: Array) -> Array:
+    return jax.vmap(objective.output.score)(logits, problems.target)
 
   return Assessment(
     render(functools.partial(objective_.explanation_image, objective))(problems, masks),
     masked,
-    probability(problems.clean_logits),
-    probability(_in_tiles(classifier, masked, tile)),
+    score(problems.clean_logits),
+    score(_in_tiles(classifier, masked, tile)),
     estimate,
     jax.vmap(rate)(masks),
     jax.vmap(hard_rate)(masks),
@@ -309,7 +309,7 @@ def assess(
 
 
 def _in_tiles(classifier: Classifier, images: Array, tile: Tile) -> Array:
-  """Logits ``[B, K]``, as many images at once as the tile has rows."""
+  """Outputs ``[B, K]``, as many images at once as the tile has rows."""
   batch = images.shape[0]
   rows = min(tile.images * tile.draws, batch)
   padded = jnp.pad(images, ((0, -batch % rows), (0, 0), (0, 0), (0, 0)))

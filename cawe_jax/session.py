@@ -34,6 +34,7 @@ class Session:
   Attributes:
     size: Number B of images.
     perturbation: The method's.
+    output: The classifier's.
     num_draws: Draws per step and image: 1 where every draw is the same.
     problems: See :class:`cawe_jax.objective.Problem`; padded.
     initial_masks: Where the method starts; padded.
@@ -55,7 +56,8 @@ class Session:
     if rows is not None and rows < 1:
       raise ValueError(f"rows is {rows}; it must be at least 1")
     self.size = len(images)
-    self._structure = method.bind(images.shape[1:])
+    self.output = classifier.output
+    self._structure = method.bind(images.shape[1:], self.output)
     self._mesh = Mesh(np.array(jax.devices()), ("images",))
     self._everywhere = NamedSharding(self._mesh, PartitionSpec())
     self._classifier = jax.device_put(classifier, self._everywhere)

@@ -81,6 +81,7 @@ def load(path: PathLike) -> Explanation:
   """
   _check_version(path)
   arrays = _read(path, lambda name: name != "metadata")
+  _complete(arrays)
   num_leaves = max(1, sum(name.startswith("mask/") for name in arrays))
   needed = [
     *_EXPLANATION_FIELDS,
@@ -126,6 +127,16 @@ def load_metadata(path: PathLike) -> dict[str, Any]:
   if not isinstance(metadata, dict):
     raise ValueError(f"{os.fspath(path)}: 'metadata' is not a JSON object")
   return metadata
+
+
+def _complete(arrays: dict[str, Any]) -> None:
+  """Add the scores, which the first files lack: they were probabilities."""
+  old = ("probability", "retained_probability", "explanation_probability")
+  if "score" not in arrays and all(name in arrays for name in old):
+    probability, retained, explained = (arrays[name] for name in old)
+    arrays["score"] = probability
+    arrays["score_with_noise"] = probability * retained
+    arrays["score_without_noise"] = probability * explained
 
 
 def _named_arrays(explanation: Explanation) -> dict[str, np.ndarray]:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Array = Any
 """A `jax.Array`, or outside compiled programs a NumPy array: they share no type."""
 Coefficients = tuple[Array, ...]
@@ -119,15 +121,18 @@ class Explanation(NamedTuple):
     masked_image: ``T^-1(s * T(x))`` in colour, in [0, 1], ``[H, W, C]``.
     input_image: The image explained, in [0, 1], ``[H, W, C]``.
     target: Explained class, int.
-    probability: ``p_t(x)`` of the target on the clean image.
+    score: What is explained, on the clean image: the target's probability, or the
+      value of a regression (see :mod:`cawe_jax.classifiers.outputs`).
+    score_with_noise: Its mean over fresh draws of the noise.
+    score_without_noise: Of ``masked_image``.
+    probability: ``p_t(x)``, which is the score; NaN for a regression.
     rate: ``||s||_1 / k``, the mean of the mask.
     rate_l0: Share of mask entries above zero.
     distortion: Mean over fresh draws, which the mask was not optimised on.
     distortion_standard_error: Of that mean.
-    retained_probability: Mean of ``p_t(y)`` over those draws over ``p_t(x)``; NaN
-      where ``p_t(x) < 0.001``.
-    explanation_probability: ``p_t(masked_image) / p_t(x)``, without noise; NaN as
-      above.
+    retained_probability: ``score_with_noise / probability``; NaN where ``probability``
+      is below 0.001 or NaN.
+    explanation_probability: ``score_without_noise / probability``; NaN as above.
     objective: Distortion on the fresh draws plus the weighted terms.
     num_steps: Steps done until the image stopped, int.
     model_evaluations: Network forward-and-backward passes spent on it, int.
@@ -139,6 +144,9 @@ class Explanation(NamedTuple):
   masked_image: Array
   input_image: Array
   target: Array
+  score: Array
+  score_with_noise: Array
+  score_without_noise: Array
   probability: Array
   rate: Array
   rate_l0: Array
@@ -150,3 +158,8 @@ class Explanation(NamedTuple):
   num_steps: Array
   model_evaluations: Array
   history: History
+
+  @property
+  def is_regression(self) -> Array:
+    """Whether the score is a regression's value, which is no probability; bool."""
+    return np.isnan(self.probability) & np.isfinite(self.score)

@@ -216,7 +216,7 @@ def test_value_equals_the_twin(setting, twins):
       softmax(twin.logits(twin.obfuscation(mask, draw)))[TARGETS[b]]
       for draw in twin.noise
     ]
-    assert float(setting.estimate.probability[b]) == close(np.mean(probability))
+    assert float(setting.estimate.score[b]) == close(np.mean(probability))
 
 
 def test_the_example_has_both_kinds_of_target_and_clipped_pixels(setting, twins):

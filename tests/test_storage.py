@@ -28,6 +28,9 @@ def make_explanation(batch=(), seed=0):
     masked_image=array(7, 9, 3),
     input_image=array(7, 9, 3),
     target=count(285),
+    score=array(),
+    score_with_noise=array(),
+    score_without_noise=array(),
     probability=array(),
     rate=array(),
     rate_l0=array(),
@@ -57,6 +60,28 @@ def assert_same(actual, expected):
     assert type(left) is np.ndarray
     assert (left.dtype, left.shape) == (right.dtype, right.shape)
     assert left.tobytes() == right.tobytes()
+
+
+def test_files_without_scores_have_probabilities(tmp_path):
+  # What the first release wrote.
+  explanation = make_explanation()._replace(
+    probability=np.float32(0.8),
+    retained_probability=np.float32(0.75),
+    explanation_probability=np.float32(0.5),
+  )
+  path = tmp_path / "old.npz"
+  storage.save(path, explanation)
+  scores = dict.fromkeys(("score", "score_with_noise", "score_without_noise"))
+  rewrite(path, **scores)
+  found = storage.load(path)
+  assert found.score == np.float32(0.8)
+  np.testing.assert_allclose(found.score_with_noise, 0.6, rtol=1e-6)
+  np.testing.assert_allclose(found.score_without_noise, 0.4, rtol=1e-6)
+  assert not found.is_regression
+  assert_same(
+    found._replace(**{n: np.asarray(getattr(explanation, n)) for n in scores}),
+    explanation,
+  )
 
 
 def rewrite(path, **changes):

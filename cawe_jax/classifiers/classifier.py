@@ -7,25 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from cawe_jax.classifiers.outputs import Output, softmax
 from cawe_jax.types import Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-  """A function from images to logits, with its parameters as data.
+  """A function from images to outputs, with its parameters as data.
 
   Only ``params`` is a pytree child: a compiled program takes them as arguments, so that
   other weights need no other program. Normalisation lives inside ``apply``.
 
   Attributes:
-    apply: ``(params, images [N, H, W, C] in [0, 1]) -> logits [N, K]``; each image's
-      logits must depend on that image alone.
+    apply: ``(params, images [N, H, W, C] in [0, 1]) -> outputs [N, K]``, by default
+      logits; each image's outputs must depend on that image alone.
     params: Pytree of arrays.
     input_size: ``(H, W)`` that the network was made for, or one int for both.
-    class_names: One name per class, or None.
+    class_names: One name per class, label or output, or None.
     name: For settings and figures.
+    output: What the outputs mean: see :mod:`cawe_jax.classifiers.outputs`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -44,14 +48,33 @@ class Classifier:
     default=None, metadata={"static": True}
   )
   name: str = dataclasses.field(default="custom", metadata={"static": True})
+  output: Output = dataclasses.field(default=softmax(), metadata={"static": True})
 
   def __call__(self, images: Array) -> Array:
-    """Logits ``[N, K]`` of images ``[N, H, W, C]`` in [0, 1]."""
-    return self.apply(self.params, images)
+    """Outputs ``[N, K]`` of images ``[N, H, W, C]`` in [0, 1].
+
+    Raises:
+      ValueError: ``apply`` returned anything but floating-point numbers ``[N, K]``.
+    """
+    outputs = self.apply(self.params, images)
+    if not isinstance(outputs, jax.Array | np.ndarray):
+      got = f"a {type(outputs).__name__}"
+    elif outputs.ndim != 2 or len(outputs) != len(images) or outputs.shape[1] == 0:
+      got = f"shape {outputs.shape}"
+    elif not jnp.issubdtype(outputs.dtype, jnp.floating):
+      got = f"type {outputs.dtype}"
+    else:
+      return outputs
+    raise ValueError(
+      f"classifier {self.name!r} returned {got} for {len(images)} images; it must be "
+      f"floating-point numbers [{len(images)}, K]"
+    )
 
   def class_name(self, index: int) -> str:
-    """The name of a class, or ``class 7`` where there are no names."""
-    return self.class_names[index] if self.class_names else f"class {index}"
+    """The name of a class, or e.g. ``class 7`` where there are no names."""
+    return (
+      self.class_names[index] if self.class_names else f"{self.output.noun} {index}"
+    )
 
   def class_index(self, target: int | str) -> int:
     """The index of a class given by index or name.

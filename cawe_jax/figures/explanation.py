@@ -56,7 +56,8 @@ def explanation_figure(
 
   Args:
     explanation: Of one image, JAX or NumPy arrays.
-    target_name: Name of the explained class; by default its number, ``class 285``.
+    target_name: Name of what is explained; by default its number, ``class 285``, or
+      ``output 1`` of a regression.
     title: Heading; by default it names the class. Long texts are shortened.
 
   Returns:
@@ -75,7 +76,9 @@ def explanation_figure(
       f"explanation: got an input_image of rank {rank}, allowed: one image [H, W, C];"
       " take one of a batch with jax.tree.map(lambda leaf: leaf[i], explanation)"
     )
-  name = f"class {int(e.target)}" if target_name is None else target_name
+  noun = "output" if e.is_regression else "class"
+  name = f"{noun} {int(e.target)}" if target_name is None else target_name
+  score, with_noise, without_noise = _scores(e)
   figure = Figure(figsize=(15, 6.7), dpi=110, facecolor="white")
   FigureCanvasAgg(figure)
   title = f"Explanation of “{_shorten(name, 80)}”" if title is None else title
@@ -86,11 +89,11 @@ def explanation_figure(
   cells = figure.add_gridspec(1, 4, **top)
   image, grey, colour, mask = (figure.add_subplot(cells[i]) for i in range(4))
   _draw_image(image, e.input_image, "Image")
-  _subtitle(image, f"{_shorten(name, 30)}, p = {_number(e.probability)}")
+  _subtitle(image, f"{_shorten(name, 30)}, {score}")
   _draw_image(grey, e.image, "Explanation")
-  _subtitle(grey, f"p kept with noise: {_percent(e.retained_probability)}")
+  _subtitle(grey, with_noise)
   _draw_image(colour, e.masked_image, "Masked image")
-  _subtitle(colour, f"p kept without noise: {_percent(e.explanation_probability)}")
+  _subtitle(colour, without_noise)
   _draw_mask(mask, e.mask)
   _subtitle(mask, f"mean {_percent(e.rate)}, above zero {_percent(e.rate_l0)}")
 
@@ -121,6 +124,21 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     figure.savefig(
       temporary, dpi="figure", facecolor="white", metadata=_METADATA[suffix]
     )
+
+
+def _scores(e: Explanation) -> tuple[str, str, str]:
+  """What is said of the target: on the image, kept with noise, kept without."""
+  if e.is_regression:
+    return (
+      f"value {_number(e.score)}",
+      f"value with noise: {_number(e.score_with_noise)}",
+      f"value without noise: {_number(e.score_without_noise)}",
+    )
+  return (
+    f"p = {_number(e.probability)}",
+    f"p kept with noise: {_percent(e.retained_probability)}",
+    f"p kept without noise: {_percent(e.explanation_probability)}",
+  )
 
 
 def _draw_image(axes: Axes, image: Any, heading: str) -> None:

@@ -36,6 +36,9 @@ def make_explanation(shapes=None, size=(15, 17), channels=3, **changes):
     masked_image=rng.random((*size, channels)),
     input_image=rng.random((*size, channels)),
     target=np.int32(285),
+    score=0.9123,
+    score_with_noise=0.7946,
+    score_without_noise=0.9506,
     probability=0.9123,
     rate=0.01132,
     rate_l0=0.0427,
@@ -220,6 +223,7 @@ def test_nothing_finite_still_draws():
   nan = np.full(3, np.nan)
   explanation = make_explanation(
     history=History(nan, nan, nan, nan, {}),
+    score=np.nan,
     probability=np.nan,
     retained_probability=np.nan,
     explanation_probability=np.nan,
@@ -233,6 +237,26 @@ def test_nothing_finite_still_draws():
   assert "n/a at λ = n/a" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
+
+
+def test_a_regression_shows_its_value():
+  explanation = make_explanation(
+    target=np.int32(1),
+    score=31.24,
+    score_with_noise=30.8,
+    score_without_noise=-2.51,
+    probability=np.nan,
+    retained_probability=np.nan,
+    explanation_probability=np.nan,
+  )
+  drawn = texts(explanation_figure(explanation))
+  assert "output 1, value 31.2" in drawn
+  assert "value with noise: 30.8" in drawn
+  assert "value without noise: -2.51" in drawn
+  assert "Explanation of “output 1”" in drawn
+  assert not any("p = " in text or "p kept" in text for text in drawn)
+  named = texts(explanation_figure(explanation, target_name="age in years"))
+  assert "age in years, value 31.2" in named
 
 
 def test_an_empty_history_still_draws():
