@@ -81,19 +81,28 @@ def describe(
   name: str, target_name: str, explanation: Explanation, multiplier: float
 ) -> str:
   """The line that a finished image gets."""
-  retained = float(explanation.retained_probability)
-  kept = "n/a" if np.isnan(retained) else f"{100 * retained:.0f} %"
+  score, kept = _scores(explanation)
   empty = (
     "  nearly empty: at this multiplier the best mask keeps (almost) nothing"
     if float(explanation.rate) < 1e-4
     else ""
   )
   return (
-    f"{name}: {target_name} (p = {probability(explanation.probability)})  "
+    f"{name}: {target_name} ({score})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
     f"distortion {float(explanation.distortion):.4f} ± "
-    f"{float(explanation.distortion_standard_error):.4f}  retained {kept}{empty}"
+    f"{float(explanation.distortion_standard_error):.4f}  {kept}{empty}"
   )
+
+
+def _scores(explanation: Explanation) -> tuple[str, str]:
+  """What is said of the target: on the image, and kept under noise."""
+  if explanation.is_regression:
+    value, noisy = explanation.score, explanation.score_with_noise
+    return f"value {float(value):.4g}", f"with noise {float(noisy):.4g}"
+  retained = float(explanation.retained_probability)
+  kept = "n/a" if np.isnan(retained) else f"{100 * retained:.0f} %"
+  return f"p = {probability(explanation.probability)}", f"retained {kept}"
 
 
 def is_guess(explanation: Explanation, num_classes: int) -> bool:

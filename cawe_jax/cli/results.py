@@ -70,6 +70,9 @@ def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
   numbers = {
     key: _number(getattr(explanation, field))
     for key, field in {
+      "score": "score",
+      "score_with_noise": "score_with_noise",
+      "score_without_noise": "score_without_noise",
       "probability": "probability",
       "distortion": "distortion",
       "distortion_standard_error": "distortion_standard_error",

@@ -1,9 +1,14 @@
 """What is printed is what was meant: no markup, no emoji, no wrapped lines."""
 
+import json
+
 import jax.numpy as jnp
+import numpy as np
 
 from cawe_jax.classifiers import Classifier
-from cawe_jax.cli.console import Messages, duration, estimate_seconds
+from cawe_jax.cli.console import Messages, describe, duration, estimate_seconds
+from cawe_jax.cli.results import Result, make_report
+from cawe_jax.types import Explanation
 
 
 def test_names_are_printed_as_they_are(capsys):
@@ -41,3 +46,43 @@ def test_the_estimate_grows_with_the_evaluations_and_the_network():
   # estimate, may vary threefold.
   assert estimate_seconds(network(10), shape, 100) > 3 * small
   assert estimate_seconds(network(10_000), shape, 10) > 100 * small
+
+
+def explained(score, with_noise, without_noise, probability):
+  known = np.nan if probability is None else probability
+  numbers = dict.fromkeys(Explanation._fields, 0.01) | {"target": 1, "num_steps": 7}
+  return Explanation(**numbers)._replace(
+    score=score,
+    score_with_noise=with_noise,
+    score_without_noise=without_noise,
+    probability=known,
+    retained_probability=with_noise / known,
+    explanation_probability=without_noise / known,
+  )
+
+
+REGRESSION = explained(31.237, 30.81, -2.5, None)
+LABEL = explained(0.8, 0.6, 0.4, 0.8)
+
+
+def test_the_line_of_a_finished_image():
+  line = describe("x.png", "age in years", REGRESSION, 20.0)
+  assert line.startswith("x.png: age in years (value 31.24)  λ 20  rate 1.00 %")
+  assert line.endswith("with noise 30.81")
+  assert "p =" not in line
+  assert "retained" not in line
+  line = describe("x.png", "sunny", LABEL, 20.0)
+  assert line.startswith("x.png: sunny (p = 0.80)")
+  assert line.endswith("retained 75 %")
+
+
+def test_the_report_has_the_scores():
+  result = Result({"seed": 0}, "age", {}, 1.0, 1.0, {})
+  report = json.loads(json.dumps(make_report(REGRESSION, result), allow_nan=False))
+  assert report["score"] == 31.237
+  assert (report["score_with_noise"], report["score_without_noise"]) == (30.81, -2.5)
+  for name in ("probability", "retained_probability", "explanation_probability"):
+    assert report[name] is None
+  report = make_report(LABEL, result)
+  assert report["score"] == report["probability"] == 0.8
+  assert report["retained_probability"] == np.float64(0.6) / 0.8
