@@ -25,6 +25,9 @@ from cawe_jax.classifiers.published import ClassifierInfo
 from cawe_jax.cli import classifiers, main, results
 from cawe_jax.images import Resize
 
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RULE = Resize(40, "bilinear")
 RNG = np.random.default_rng(0)
 # Zero-sum weights, so that the photograph's content decides, not its brightness.
