@@ -1,0 +1,63 @@
+"""A network in bfloat16: half the bits inside, float32 outside."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cawe_jax import Classifier, explain, pixel_rde
+from cawe_jax.classifiers import in_bfloat16, sigmoid
+from cawe_jax.recipes import fast
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def two_layers(params, images):
+  first, second, steps = params
+  assert steps.dtype == jnp.int32
+  hidden = jnp.tanh(images.reshape(len(images), -1) @ first)
+  assert hidden.dtype == first.dtype == images.dtype
+  return hidden @ second
+
+
+RNG = np.random.default_rng(0)
+PARAMS = (
+  jnp.asarray(RNG.normal(0, 0.2, (192, 16)), jnp.float32),
+  jnp.asarray(RNG.normal(0, 1, (16, 3)), jnp.float32),
+  jnp.int32(70_001),
+)
+NETWORK = Classifier(two_layers, PARAMS, 8, ("a", "b", "c"), "two", sigmoid())
+IMAGES = RNG.random((4, 8, 8, 3), np.float32)
+
+
+def test_parameters_and_activations_are_halved():
+  half = in_bfloat16(NETWORK)
+  assert [x.dtype for x in half.params] == ["bfloat16", "bfloat16", "int32"]
+  assert half.params[2] == 70_001
+  assert (half.name, half.class_names) == ("two (bfloat16)", ("a", "b", "c"))
+  assert half.output is sigmoid()
+  full, outputs = NETWORK(IMAGES), half(jnp.asarray(IMAGES))
+  assert outputs.dtype == jnp.float32
+  # 8 bits: the result is one of bfloat16, and a sum of 192 terms of order 1 differs by
+  # about its square root of rounding errors of 2^-9.
+  assert (outputs == outputs.astype(jnp.bfloat16)).all()
+  error = np.abs(np.asarray(outputs - full)).max()
+  assert 0 < error < 192**0.5 * 2**-9 * np.abs(full).max()
+
+
+def test_halving_again_needs_no_other_program():
+  assert in_bfloat16(NETWORK).apply == in_bfloat16(NETWORK).apply
+  assert hash(in_bfloat16(NETWORK).apply) == hash(in_bfloat16(NETWORK).apply)
+  assert in_bfloat16(NETWORK).apply != NETWORK.apply
+
+
+def test_the_mask_stays_in_float32():
+  method = pixel_rde(0.1, recipe=fast()._replace(num_steps=4))
+  found = explain(in_bfloat16(NETWORK), IMAGES[0], method, key=jax.random.key(0))
+  assert {np.asarray(x).dtype.name for x in jax.tree.leaves(found)} <= {
+    "float32",
+    "int32",
+  }
+  mask = found.mask[0]
+  assert 0 < mask.min() < mask.max() <= 1
+  assert not (mask == mask.astype(jnp.bfloat16)).all()
