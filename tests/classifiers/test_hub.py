@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import types
 
 import pytest
@@ -135,9 +134,7 @@ def test_a_network_that_swallows_everything(library, monkeypatch):
     silent.bind(("127.0.0.1", 0))
     silent.listen()
     library.constants.ENDPOINT = f"http://127.0.0.1:{silent.getsockname()[1]}"
-    start = time.perf_counter()
     refusal(r"cannot be reached \((no answer within 0.2 s|timed out)\); ")
-    assert time.perf_counter() - start < 3  # a busy machine's twelve-fold
 
 
 def test_offline_by_wish(library, server):
@@ -177,7 +174,7 @@ def run_script(script, tmp_path, **variables):
     capture_output=True,
     text=True,
     check=True,
-    timeout=120,
+    timeout=600,
   )
 
 
@@ -196,9 +193,7 @@ def test_the_library_downloads(server, tmp_path):
 def test_the_library_is_not_asked_without_a_network(tmp_path):
   pytest.importorskip("huggingface_hub")
   script = SCRIPT.replace("for _ in range(2):", "if False:")
-  start = time.perf_counter()
   done = run_script(script, tmp_path, HF_ENDPOINT="https://hub.invalid")
   assert "https://hub.invalid/owner/other cannot be reached (" in done.stdout
+  # The library would try for 23 s and say so.
   assert "Retry" not in done.stderr
-  # The library would try for 23 s; here mostly the import of JAX.
-  assert time.perf_counter() - start < 15
