@@ -25,7 +25,6 @@ from cawe_jax.classifiers.published import ClassifierInfo
 from cawe_jax.cli import classifiers, main, results
 from cawe_jax.images import Resize
 
-
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RULE = Resize(40, "bilinear")
