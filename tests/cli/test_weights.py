@@ -29,7 +29,6 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RULE = Resize(40, "bilinear")
 RNG = np.random.default_rng(0)
-# Zero-sum weights, so that the photograph's content decides, not its brightness.
 TENSORS = {
   "fc.weight": RNG.normal(0, 1, (1000, 3)).astype(np.float32),
   "fc.bias": RNG.normal(0, 1, 1000).astype(np.float32),
