@@ -1,4 +1,4 @@
-"""Both fast convolutions against XLA's own, values and both gradients."""
+"""The convolutions against XLA's own, values and both gradients."""
 
 import jax
 import jax.export
@@ -19,24 +19,35 @@ CASES = [
 ]
 
 
-def native(x, kernel, stride, groups):
+# PyTorch's usual padding, none, and one that differs on every side.
+PADDED_CASES = [
+  ("depthwise", 7, 1, 3),
+  ("depthwise", 3, 2, 1),
+  ("depthwise", 5, 2, 0),
+  ("depthwise", 2, 3, ((2, 0), (1, 3))),
+  ("dense", 7, 2, 3),
+  ("dense", 3, 1, ((2, 0), (1, 3))),
+]
+
+
+def native(x, kernel, stride, groups, padding="SAME"):
   return jax.lax.conv_general_dilated(
     x,
     kernel,
     (stride, stride),
-    "SAME",
+    padding,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
     feature_group_count=groups,
     precision="highest",
   )
 
 
-def native_depthwise(x, kernel, stride):
-  return native(x, kernel[:, :, None], stride, CHANNELS)
+def native_depthwise(x, kernel, stride, padding="SAME"):
+  return native(x, kernel[:, :, None], stride, CHANNELS, padding)
 
 
-def native_dense(x, kernel, stride):
-  return native(x, kernel, stride, 1)
+def native_dense(x, kernel, stride, padding="SAME"):
+  return native(x, kernel, stride, 1, padding)
 
 
 KINDS = {
@@ -56,30 +67,73 @@ def test_equals_the_native_convolution(kind, kernel_size, stride, size):
   ours, theirs, channels = KINDS[kind]
   x = normal(NUM_IMAGES, *size, CHANNELS)
   kernel = normal(kernel_size, kernel_size, *channels)
-  output = jax.eval_shape(lambda x: theirs(x, kernel, stride), x)
+  output = check_equal(
+    lambda x, w: ours(x, w, stride), lambda x, w: theirs(x, w, stride), x, kernel
+  )
+  height, width = (-(-side // stride) for side in size)
+  assert output.shape == (NUM_IMAGES, height, width, channels[-1])
+
+
+def check_equal(ours, theirs, x, kernel):
+  output = jax.eval_shape(theirs, x, kernel)
   weight = normal(*output.shape)
 
   def compiled(function):
     def total(x, kernel):
-      y = function(x, kernel, stride)
+      y = function(x, kernel)
       return jnp.sum(weight * y), y
 
     return jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, kernel)
 
   actual, expected = compiled(ours), compiled(theirs)
-  assert actual[1].shape == (
-    NUM_IMAGES,
-    -(-size[0] // stride),
-    -(-size[1] // stride),
-    *(channels[-1:]),
-  )
-  # Sums of at most 5 * 5 * 4 (value, input) or 2 * 9 * 7 (kernel) products of order 1
+  # Sums of at most 7 * 7 * 4 (value, input) or 2 * 9 * 7 (kernel) products of order 1
   # in another order: relative steps of 6e-8.
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5),
     actual,
     expected,
   )
+  return actual[1]
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize(("kind", "kernel_size", "stride", "padding"), PADDED_CASES)
+def test_explicit_padding(kind, kernel_size, stride, padding):
+  ours, theirs, channels = KINDS[kind]
+  x = normal(NUM_IMAGES, 9, 8, CHANNELS)
+  kernel = normal(kernel_size, kernel_size, *channels)
+  pairs = ((padding, padding),) * 2 if isinstance(padding, int) else padding
+  check_equal(
+    lambda x, w: ours(x, w, stride, padding),
+    lambda x, w: theirs(x, w, stride, pairs),
+    x,
+    kernel,
+  )
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("size", [(8, 4), (9, 7)], ids=["whole", "rest"])
+def test_patches_are_a_convolution_without_overlap(size):
+  def theirs(x, kernel):
+    return native(x, kernel, 4, 1, "VALID")
+
+  x, kernel = normal(NUM_IMAGES, *size, CHANNELS), normal(4, 4, CHANNELS, FEATURES)
+  check_equal(convolution.patches, theirs, x, kernel)
+
+
+@pytest.mark.parametrize(
+  ("run", "parts"),
+  [
+    (lambda x: convolution.dense(x, normal(7, 7, 3, 1), 2, 0), ["5 x 6", "7 x 7"]),
+    (lambda x: convolution.depthwise(x, normal(3, 3, 3), 1, "FULL"), ["'FULL'"]),
+    (lambda x: convolution.patches(x, normal(8, 8, 3, 1)), ["5 x 6", "8 x 8"]),
+  ],
+  ids=["window", "padding", "patch"],
+)
+def test_what_cannot_be_convolved(run, parts):
+  with pytest.raises(ValueError, match=r"padding|small") as error:
+    run(jnp.zeros((1, 5, 6, 3)))
+  assert all(part in str(error.value) for part in parts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
