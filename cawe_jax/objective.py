@@ -13,6 +13,7 @@ compiles nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -101,6 +102,19 @@ class Estimate(NamedTuple):
   distortion: Array
   distortion_square: Array
   score: Array
+
+
+class Gradients(NamedTuple):
+  """With respect to B masks.
+
+  Attributes:
+    distortion: Of the mean distortion.
+    direction: Mean over draws of the gradient along a step of length 1 in the outputs:
+      the way that changes that draw's distortion most, and does not lower the score.
+  """
+
+  distortion: Mask
+  direction: Mask
 
 
 class Draws(NamedTuple):
@@ -236,31 +250,67 @@ def expected_distortion(
   )
 
 
-def expected_distortion_and_gradient(
+def expected_distortion_and_gradients(
   objective: Objective,
   classifier: Classifier,
   tile: Tile,
   problems: Problem,
   masks: Mask,
   draws: Draws,
-) -> tuple[Estimate, Mask]:
-  """As :func:`expected_distortion`, with the gradient of the mean for every mask.
+) -> tuple[Estimate, Gradients]:
+  """As :func:`expected_distortion`, with gradients of means over draws.
 
-  The gradient is taken tile by tile and added up, so that memory does not grow with
-  the number of draws.
+  They are taken tile by tile and added up, so that memory does not grow with the number
+  of draws. Both come from one pass back through the network: see :func:`_split`.
   """
 
   def part(problems: Problem, masks: Mask, keys: Array, weight: Array):
-    def total(masks: Mask):
-      estimate = _estimate(objective, classifier, problems, masks, keys, weight)
-      return jnp.sum(estimate.distortion), estimate
+    # A mask for each draw, so that each draw has a gradient of its own.
+    copies = jax.tree.map(lambda s: jnp.repeat(s[:, None], keys.shape[1], 1), masks)
 
-    gradient, estimate = jax.grad(total, has_aux=True)(masks)
-    return estimate, gradient
+    def images(copies: Mask) -> Array:
+      stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, 0, 0)))
+      return stacks(problems, copies, keys).reshape(-1, *problems.image.shape[1:])
+
+    stack, to_masks = jax.vjp(images, copies)
+    outputs, to_images = jax.vjp(classifier, stack)
+    slopes, directions = jax.vmap(jax.vmap(_split(objective), (None, 0, None)))(
+      problems.clean_logits, outputs.reshape(*keys.shape, -1), problems.target
+    )
+    (pulled,) = to_images(directions.reshape(outputs.shape))
+    (per_draw,) = to_masks(pulled)
+
+    def mean(weight: Array) -> Mask:
+      return jax.tree.map(lambda g: jnp.einsum("bl,bl...->b...", weight, g), per_draw)
+
+    estimate = _summarise(objective, problems, outputs, weight)
+    return estimate, Gradients(mean(weight * slopes), mean(weight))
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
-  start = Estimate(zeros, zeros, zeros), jax.tree.map(jnp.zeros_like, masks)
+  nothing = jax.tree.map(jnp.zeros_like, masks)
+  start = Estimate(zeros, zeros, zeros), Gradients(nothing, nothing)
   return _sum_over_tiles(part, start, tile, problems, masks, draws)
+
+
+def _split(objective: Objective) -> Callable:
+  """A function of one draw that splits its distortion's gradient, taken by the outputs.
+
+  The gradient is ``slope * direction``, where the direction has norm 1 and never lowers
+  the target's score. The slope differs from draw to draw and is largest for the few
+  that do harm; the direction is much the same for all.
+  """
+
+  def split(clean: Array, outputs: Array, target: Array) -> tuple[Array, Array]:
+    gradient = jax.grad(objective.distortion, 1)(clean, outputs, target)
+    upwards = jax.grad(objective.output.score)(outputs, target)
+    # Outputs of a saturated softmax have gradients whose squares underflow.
+    scale = jnp.max(jnp.abs(gradient))
+    scaled = gradient / jnp.where(scale > 0, scale, 1)
+    norm = jnp.sqrt(jnp.maximum(jnp.sum(scaled**2), 1e-30))
+    sign = jnp.where(jnp.vdot(scaled, upwards) < 0, -1.0, 1.0)
+    return sign * norm * scale, sign * scaled / norm
+
+  return split
 
 
 def _sum_over_tiles(
@@ -292,6 +342,10 @@ def _sum_over_tiles(
   return jax.lax.fori_loop(0, image_tiles * draw_tiles, add, start)
 
 
+def _obfuscate(objective: Objective) -> Callable:
+  return functools.partial(obfuscate, objective)
+
+
 def _estimate(
   objective: Objective,
   classifier: Classifier,
@@ -301,17 +355,21 @@ def _estimate(
   weight: Array,
 ) -> Estimate:
   """Weighted sums over keys ``[images, draws]``; the network sees them as one batch."""
+  stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, None, 0)))
+  images = stacks(problems, masks, keys)
+  outputs = classifier(images.reshape(-1, *images.shape[2:]))
+  return _summarise(objective, problems, outputs, weight)
 
-  def of_image(problem: Problem, mask: Mask, keys: Array) -> Array:
-    return jax.vmap(lambda key: obfuscate(objective, problem, mask, key))(keys)
 
-  images = jax.vmap(of_image)(problems, masks, keys)
-  logits = classifier(images.reshape(-1, *images.shape[2:]))
-  logits = logits.reshape(*keys.shape, -1)
+def _summarise(
+  objective: Objective, problems: Problem, outputs: Array, weight: Array
+) -> Estimate:
+  """Weighted sums of what the outputs ``[images * draws, K]`` are worth."""
+  outputs = outputs.reshape(*weight.shape, -1)
   distortion_fn = jax.vmap(jax.vmap(objective.distortion, (None, 0, None)))
-  values = distortion_fn(problems.clean_logits, logits, problems.target)
+  values = distortion_fn(problems.clean_logits, outputs, problems.target)
   score_fn = jax.vmap(jax.vmap(objective.output.score, (0, None)))
-  score = score_fn(logits, problems.target)
+  score = score_fn(outputs, problems.target)
   return Estimate(
     jnp.sum(weight * values, axis=1),
     jnp.sum(weight * values**2, axis=1),

@@ -205,7 +205,7 @@ def _step(
   draws = Draws(step, window.num_draws, carry.active)
 
   def oracle(masks: Mask) -> Evaluation:
-    estimate, gradient = objective_.expected_distortion_and_gradient(
+    estimate, gradients = objective_.expected_distortion_and_gradients(
       objective, classifier, tile, problems, masks, draws
     )
 
@@ -216,7 +216,7 @@ def _step(
     (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
       masks, problems, weights
     )
-    return Evaluation(estimate.distortion, gradient, value, slope, terms)
+    return Evaluation(estimate.distortion, *gradients, value, slope, terms)
 
   solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
   value = evaluation.value + evaluation.penalty
@@ -266,9 +266,10 @@ def evaluate(
 ) -> tuple[Estimate, Mask]:
   """Distortion and gradient of masks on the draws ``(step, count)``."""
   problems, masks, active = batch
-  return objective_.expected_distortion_and_gradient(
+  estimate, gradients = objective_.expected_distortion_and_gradients(
     structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
   )
+  return estimate, gradients.distortion
 
 
 @_split_over_devices

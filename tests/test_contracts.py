@@ -139,7 +139,7 @@ def run_solver(component, data, shape):
     change = tuple(s - t for s, t in zip(mask, target, strict=True))
     value = sum(jnp.sum(leaf**2, (1, 2, 3, 4)) for leaf in change)
     nothing = jax.tree.map(jnp.zeros_like, change)
-    return solvers.Evaluation(value / 2, change, jnp.zeros_like(value), nothing)
+    return solvers.Evaluation(value / 2, change, change, jnp.zeros_like(value), nothing)
 
   zero_value = oracle(jax.tree.map(jnp.zeros_like, mask)).value
   state = component.init(mask, zero_value)
@@ -261,7 +261,7 @@ TABLE = {
   },
   solvers: {
     "adam": solver(lambda: solvers.adam(b2=0.9)),
-    "denoised": solver(lambda: solvers.denoised(collapse=0.5)),
+    "aligned": solver(lambda: solvers.aligned(collapse=0.5)),
     "projected": solver(lambda: solvers.projected(SGD)),
     "project": solver(given(solvers.project), run_project),
     "per_image": solver(given(solvers.per_image), run_per_image),

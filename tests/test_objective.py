@@ -52,9 +52,10 @@ def make_problems(objective, classifier, images, targets, keys):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def evaluate(objective, tile, classifier, problems, masks, draws):
-  return objective_.expected_distortion_and_gradient(
+  estimate, gradients = objective_.expected_distortion_and_gradients(
     objective, classifier, tile, problems, masks, draws
   )
+  return estimate, gradients.distortion
 
 
 @functools.partial(jax.jit, static_argnums=0)

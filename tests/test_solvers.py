@@ -28,7 +28,7 @@ NOTHING = tuple(np.zeros_like(leaf) for leaf in GOAL)
 
 
 # Masks never return to an earlier one, which a random one would make them do.
-UNGUARDED = solvers.denoised(collapse=1.0)
+UNGUARDED = solvers.aligned(brake=1.0, collapse=1.0)
 
 
 def add(*trees):
@@ -44,7 +44,8 @@ def oracle_for(goal, slope, noise):
     penalty = sum(
       jnp.sum(t * s, (1, 2, 3, 4)) for t, s in zip(slope, mask, strict=True)
     )
-    return solvers.Evaluation(values / 2, add(change, noise), penalty, slope, report=7)
+    gradient = add(change, noise)
+    return solvers.Evaluation(values / 2, gradient, gradient, penalty, slope, report=7)
 
   return oracle
 
@@ -123,9 +124,9 @@ def test_stays_in_the_box(solver):
     solvers.adam(),
     # A norm over a whole batch would couple its images.
     solvers.projected(optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(1.0))),
-    solvers.denoised(),
+    solvers.aligned(),
   ],
-  ids=["adam", "projected", "denoised"],
+  ids=["adam", "projected", "aligned"],
 )
 def test_images_in_a_batch_are_independent(solver):
   poisoned = tuple(leaf.copy() for leaf in GOAL)
@@ -142,14 +143,14 @@ def test_images_in_a_batch_are_independent(solver):
     np.testing.assert_allclose(a[:1], b, atol=1e-6)
 
 
-# ---- Denoised ----
+# ---- Aligned ----
 
 
 def decreasing(num_steps, first=0.2):
   return first * (1 - np.arange(num_steps)[:, None] / num_steps) * np.ones(BATCH)
 
 
-def test_denoised_finds_the_minimiser_where_there_is_no_noise():
+def test_aligned_finds_the_minimiser_where_there_is_no_noise():
   slope = tuple(np.full_like(leaf, 0.3) for leaf in GOAL)
   steps = decreasing(300)
   state, _ = run(
@@ -163,7 +164,7 @@ def test_denoised_finds_the_minimiser_where_there_is_no_noise():
   assert inside > 10
 
 
-def test_denoised_clears_what_is_only_noise_and_keeps_what_is_not():
+def test_aligned_clears_what_is_only_noise_and_keeps_what_is_not():
   num_steps, slope = 300, 0.1
   rng = np.random.default_rng(3)
   noise = tuple(
@@ -178,7 +179,9 @@ def test_denoised_clears_what_is_only_noise_and_keeps_what_is_not():
       def oracle(mask):
         gradient = tuple(signal + leaf for leaf in drawn)
         slopes = jax.tree.map(lambda s: jnp.full_like(s, slope), mask)
-        return solvers.Evaluation(jnp.zeros(BATCH), gradient, jnp.zeros(BATCH), slopes)
+        nothing = jax.tree.map(jnp.zeros_like, mask)
+        zero = jnp.zeros(BATCH)
+        return solvers.Evaluation(zero, gradient, nothing, zero, slopes)
 
       return solver.step(oracle, state, step_size)[0]
 
@@ -190,18 +193,54 @@ def test_denoised_clears_what_is_only_noise_and_keeps_what_is_not():
 
   # Without noise the minimiser is 0 where the slope wins, 1 where the signal does.
   cleared, wandering = (
-    end(solver, 0.0) for solver in (solvers.denoised(), solvers.adam())
+    end(solver, 0.0) for solver in (solvers.aligned(), solvers.adam())
   )
   assert cleared.mean() < 0.1
   assert wandering.mean() > 2 * cleared.mean()
-  assert end(solvers.denoised(), -1.0).min() > 0.95
+  assert end(solvers.aligned(), -1.0).mean() > 0.95
+
+
+def test_aligned_reads_a_rare_gradient_off_its_direction():
+  """One step in five does harm, as in a Monte-Carlo gradient of a distortion.
+
+  The gradient is ``-5 z`` with probability 1/5 and 0 otherwise, and z is seen with
+  noise in every step; half the entries have z = 1, the others 0. Against a slope of 1/2
+  the best mask is z itself.
+  """
+  num_steps, wanted = 150, np.array([1.0, 0.0], np.float32).repeat(200)
+  rng = np.random.default_rng(4)
+  seen = wanted + rng.normal(size=(num_steps, 400)).astype(np.float32)
+  weights = np.where(rng.random(num_steps) < 0.2, -5, 0).astype(np.float32)
+
+  def error(direction):
+    """Mean distance to the best mask, from one half, with these directions."""
+    solver = solvers.aligned()
+
+    @jax.jit
+    def step(state, gradient, direction, step_size):
+      def oracle(mask):
+        zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5),)
+        return solvers.Evaluation(zero, (gradient,), (direction,), zero, slopes)
+
+      return solver.step(oracle, state, step_size)[0]
+
+    state = solver.init((np.full((1, 400), 0.5, np.float32),), jnp.ones(1))
+    for i, step_size in enumerate(decreasing(num_steps)[:, :1]):
+      gradient = weights[i] * seen[i][None]
+      state = step(state, gradient, direction[i][None], step_size)
+    return np.abs(state.mask[0][0] - wanted).mean()
+
+  with_direction, without = error(seen), error(np.zeros_like(seen))
+  # Without it, no entry has enough evidence and the rate clears the mask: 1/2.
+  assert with_direction < 0.1
+  assert without > 0.4
 
 
 @pytest.mark.parametrize(("guard", "recovers"), [(0.25, True), (1.0, False)])
 def test_the_guard_leads_back_from_a_collapse(guard, recovers):
   # The loss is 1 - sigmoid(20 (mean - 1/2)): flat as soon as too much is lost, which
   # one step of 0.8 does. Against a rate of slope 1 the best is 20 p (1 - p) = 1.
-  solver = solvers.denoised(collapse=guard)
+  solver = solvers.aligned(brake=1.0, collapse=guard)
 
   @jax.jit
   def step(state, step_size):
@@ -212,7 +251,7 @@ def test_the_guard_leads_back_from_a_collapse(guard, recovers):
     def oracle(mask):
       value, gradient = jax.vmap(jax.value_and_grad(loss))(mask)
       slope = jax.tree.map(lambda s: jnp.full_like(s, 1 / 24), mask)
-      return solvers.Evaluation(value, gradient, value, slope)
+      return solvers.Evaluation(value, gradient, gradient, value, slope)
 
     return solver.step(oracle, state, jnp.full(BATCH, step_size))
 
@@ -227,10 +266,10 @@ def test_the_guard_leads_back_from_a_collapse(guard, recovers):
     assert kept > 0.4
     assert np.mean(values[-20:]) < 0.25
   else:
-    assert kept == 0
+    assert kept < 0.1
 
 
 def test_names_tell_the_settings():
   assert solvers.adam(b2=0.9).name == "adam(b1=0.9, b2=0.9, eps=1e-08)"
   assert solvers.projected(optax.sgd(1.0), "sgd").name == "sgd"
-  assert "caution=2.5" in solvers.denoised(caution=2.5).name
+  assert "caution=2.5" in solvers.aligned(caution=2.5).name

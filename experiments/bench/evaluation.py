@@ -78,10 +78,10 @@ def main() -> None:
   def whole(masks, classifier):
     step = jnp.int32(1e6 * masks[0].ravel()[0])
     draws = Draws(step, jnp.int32(rows), jnp.ones(1, bool))
-    _, gradient = objective_.expected_distortion_and_gradient(
+    _, gradients = objective_.expected_distortion_and_gradients(
       objective, classifier, Tile(1, rows), problems, masks, draws
     )
-    return jax.tree.map(lambda s, g: s + 1e-6 * g, masks, gradient)
+    return jax.tree.map(lambda s, g, d: s + 1e-6 * (g + d), masks, *gradients)
 
   floor = GFLOP / _gflops(repeats) * 1e3
   parts = {
