@@ -9,12 +9,12 @@ get the same random image. The error of the logits is the largest difference ove
 largest logit; that of the gradient of a random combination of the logits with respect
 to the image is the norm of the difference over the norm.
 
-Every network is compared in 32 bits at its own size and, where it allows another, at an
-odd one. A ReLU or a maximum switches where rounding decides, and then PyTorch's gradient
-of such a network in 32 bits is up to 2e-2 away from its own in 64 (seen of VGG, ResNet
-and MobileNet). So where the gradients are more than 1e-3 apart, marked by a star, they
-must agree in 64 bits. One network of each family is compared in 64 bits anyway, where
-rounding hides nothing: a wrong epsilon changes logits by some 1e-6.
+Every network is compared in 32 bits at its own size and, where it allows another, at
+an odd one. A ReLU or a maximum switches where rounding decides, and then PyTorch's
+gradient of such a network in 32 bits is up to 2e-2 away from its own in 64 (seen of
+VGG, ResNet and MobileNet). So where the gradients are more than 1e-3 apart, marked by a
+star, they must agree in 64 bits. One network of each family is compared in 64 bits
+anyway, where rounding hides nothing: a wrong epsilon changes logits by some 1e-6.
 """
 
 from __future__ import annotations

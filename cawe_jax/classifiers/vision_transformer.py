@@ -17,7 +17,6 @@ from cawe_jax.classifiers.conversion import Layout, Source, plain
 from cawe_jax.types import Array
 
 _PATCH_SIZE = 16
-_DEPTH = 12
 _EPSILON = 1e-6
 _HALF = (0.5, 0.5, 0.5)
 
@@ -46,6 +45,7 @@ class VisionTransformer(nn.Module):
   Attributes:
     features: Channels of a token.
     num_heads: Heads of attention.
+    depth: Number of blocks.
     input_size: Side of the images in pixels.
     mean: Subtracted from each colour.
     deviation: Divides each colour.
@@ -54,6 +54,7 @@ class VisionTransformer(nn.Module):
 
   features: int
   num_heads: int
+  depth: int = 12
   input_size: int = 224
   mean: tuple[float, float, float] = _HALF
   deviation: tuple[float, float, float] = _HALF
@@ -80,7 +81,7 @@ class VisionTransformer(nn.Module):
     x = jnp.concatenate([jnp.tile(token, (n, 1, 1)), x], axis=1)
     position = self.param("position", small, (1, x.shape[1], self.features))
     x = layers.Add()(x, position)
-    for index in range(_DEPTH):
+    for index in range(self.depth):
       x = EncoderBlock(self.num_heads, name=f"block_{index}")(x)
     x = layers.LayerNorm(_EPSILON, name="norm")(x)
     return layers.Dense(self.num_classes, name="classifier")(x[:, 0])
@@ -88,7 +89,6 @@ class VisionTransformer(nn.Module):
 
 def timm(module: VisionTransformer) -> Layout:
   """Names of timm's tensors, which the DeiT authors' files share."""
-  del module  # all have as many blocks
   layout = {
     "patches": plain("patch_embed.proj"),
     "class_token": Source("cls_token"),
@@ -96,7 +96,7 @@ def timm(module: VisionTransformer) -> Layout:
     "norm": plain("norm"),
     "classifier": plain("head"),
   }
-  for index in range(_DEPTH):
+  for index in range(module.depth):
     ours, theirs = f"block_{index}", f"blocks.{index}"
     layout |= {
       f"{ours}/norm_1": plain(f"{theirs}.norm1"),
@@ -111,7 +111,6 @@ def timm(module: VisionTransformer) -> Layout:
 
 def torchvision(hidden: tuple[str, str], module: VisionTransformer) -> Layout:
   """Names of torchvision's tensors; ``hidden`` those of a block's two dense layers."""
-  del module
   layout = {
     "patches": plain("conv_proj"),
     "class_token": Source("class_token"),
@@ -119,7 +118,7 @@ def torchvision(hidden: tuple[str, str], module: VisionTransformer) -> Layout:
     "norm": plain("encoder.ln"),
     "classifier": plain("heads.head"),
   }
-  for index in range(_DEPTH):
+  for index in range(module.depth):
     ours, theirs = f"block_{index}", f"encoder.layers.encoder_layer_{index}"
     attention = f"{theirs}.self_attention"
     layout |= {

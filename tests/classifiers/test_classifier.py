@@ -107,10 +107,3 @@ def test_a_package_without_the_file(monkeypatch, tmp_path):
   monkeypatch.setitem(registry._INFO, info.name, info._replace(package=package))
   with pytest.raises(ValueError, match=r"has no file gone\.pth"):
     load_classifier("efficientnet-lite0")
-
-
-def test_imagenet_names():
-  names = registry.imagenet_class_names()
-  assert len(names) == 1000
-  assert names[340] == "zebra"
-  assert all(isinstance(name, str) and name.strip() for name in names)
