@@ -7,7 +7,7 @@ import pytest
 
 from cawe_jax import Classifier, explain, pixel_rde
 from cawe_jax.classifiers import in_bfloat16, sigmoid
-from cawe_jax.recipes import fast
+from cawe_jax.recipes import eccv2022
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -52,12 +52,18 @@ def test_halving_again_needs_no_other_program():
 
 
 def test_the_mask_stays_in_float32():
-  method = pixel_rde(0.1, recipe=fast()._replace(num_steps=4))
-  found = explain(in_bfloat16(NETWORK), IMAGES[0], method, key=jax.random.key(0))
-  assert {np.asarray(x).dtype.name for x in jax.tree.leaves(found)} <= {
-    "float32",
-    "int32",
-  }
-  mask = found.mask[0]
-  assert 0 < mask.min() < mask.max() <= 1
-  assert not (mask == mask.astype(jnp.bfloat16)).all()
+  recipe = eccv2022()._replace(num_steps=2, num_draws=2)
+  seen = []
+  found = explain(
+    in_bfloat16(NETWORK),
+    IMAGES[0],
+    pixel_rde(1.0, recipe=recipe),
+    key=jax.random.key(0),
+    callback=lambda progress: seen.append(progress.masks[0]),
+  )
+  types = {np.asarray(leaf).dtype.name for leaf in jax.tree.leaves(found)}
+  assert types == {"float32", "int32"}
+  # Two steps of 1e-3 from 1, where the numbers of bfloat16 are 4e-3 apart.
+  assert seen[-1].dtype == np.float32
+  assert seen[-1].min() > 0.997
+  assert np.mean(seen[-1] < 1) > 0.5

@@ -10,6 +10,7 @@ import pytest
 from cawe_jax import Classifier, distortions, explain, explain_retaining, pixel_rde
 from cawe_jax.classifiers import regression, sigmoid, softmax
 from cawe_jax.recipes import fast
+from cawe_jax.session import Session
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CLEAN = np.array([1.5, -0.5, 0.25], np.float32)
@@ -191,54 +192,52 @@ def test_a_value_is_found_where_it_was_planted():
   )
 
 
-def test_the_unit_of_a_regression_does_not_matter():
-  metres = explain(REGRESSION, IMAGE, METHOD, key=KEY, targets=2)
-  in_millimetres = Classifier(
-    linear, (WEIGHTS, 40e3, 100e3), SIZE, output=regression(20e3)
+# ---- What is refused before anything is optimised ----
+
+
+def target_of(classifier, method=METHOD, targets=None):
+  """Which target a run would explain."""
+  session = Session(
+    classifier,
+    IMAGE[None],
+    method,
+    key=KEY,
+    targets=targets,
+    image_ids=None,
+    rows=None,
   )
-  found = explain(in_millimetres, IMAGE, METHOD, key=KEY, targets=2)
-  # Rounding differs, and 60 steps amplify it; without the scale the distortion would
-  # be a million times larger.
-  np.testing.assert_allclose(found.objective, metres.objective, rtol=0.02)
-  np.testing.assert_allclose(
-    found.score_with_noise, 1e3 * metres.score_with_noise, 0.02
-  )
+  return int(session.problems.target[0])
+
+
+def refusal(*arguments, **keywords):
+  with pytest.raises(ValueError, match=" is ") as error:
+    target_of(*arguments, **keywords)
+  assert "\n" not in str(error.value)
+  return str(error.value)
 
 
 def test_the_most_probable_label_is_explained_by_default():
   params = (WEIGHTS, 16.0, jnp.array([-4.0, -3.0, -5.0]))
-  short = METHOD._replace(recipe=fast()._replace(num_steps=1))
-  found = explain(dataclasses.replace(SIGMOID, params=params), IMAGE, short, key=KEY)
-  assert found.target == 1
-
-
-SHORT = METHOD._replace(recipe=fast()._replace(num_steps=1))
-
-
-def refusal(classifier, method=SHORT, **arguments):
-  with pytest.raises(ValueError, match=" is ") as error:
-    explain(classifier, IMAGE, method, key=KEY, **arguments)
-  assert "\n" not in str(error.value)
-  return str(error.value)
+  assert target_of(dataclasses.replace(SIGMOID, params=params)) == 1
 
 
 def test_refusals():
   assert "say which of its outputs 0 to 2" in refusal(REGRESSION)
   single = dataclasses.replace(REGRESSION, params=(WEIGHTS[:, :1], 40.0, 100.0))
-  assert explain(single, IMAGE, SHORT, key=KEY).target == 0
+  assert target_of(single) == 0
   as_softmax = dataclasses.replace(single, output=softmax(), name="one")
   message = refusal(as_softmax)
   assert "'one'" in message
   assert "sigmoid()" in message
   assert "regression(scale)" in message
-  probable = SHORT._replace(distortion=distortions.maximise_label)
+  probable = METHOD._replace(distortion=distortions.maximise_label)
   assert "distortion maximise_label" in refusal(REGRESSION, probable, targets=0)
-  squared = SHORT._replace(distortion=distortions.label_squared_error)
+  squared = METHOD._replace(distortion=distortions.label_squared_error)
   absent = dataclasses.replace(SIGMOID, params=(WEIGHTS, 16.0, -9.0))
   message = refusal(absent, squared, targets=1)
   assert "predicted label, which target 1 of image 0 is not" in message
   # A label is predicted on its own: not being the largest does not matter.
-  assert explain(SIGMOID, IMAGE, squared, key=KEY, targets=2).target == 2
+  assert target_of(SIGMOID, squared, targets=2) == 2
 
 
 def test_a_regression_has_no_probability_to_retain():
