@@ -107,7 +107,9 @@ def random_network(oracle: Oracle, seed: int = 0) -> torch.nn.Module:
       model = timm().create_model(oracle.model, pretrained=False)
     case _:
       package = importlib.import_module("efficientnet_lite_pytorch")
-      model = package.EfficientNet.from_name(f"efficientnet-{oracle.model}")
+      # Without a size its padding follows the image; with one it fits that size alone.
+      name = f"efficientnet-{oracle.model}"
+      model = package.EfficientNet.from_name(name, image_size=None)
   return randomise(model, seed).eval().requires_grad_(False)
 
 
