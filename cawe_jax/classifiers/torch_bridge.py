@@ -24,7 +24,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.buffer_callback import buffer_callback
 
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.classifiers.outputs import Output, softmax
@@ -115,6 +114,9 @@ def _call(
   fn: Callable[..., np.ndarray], shape: tuple[int, ...], *arrays: Array
 ) -> Array:
   """``fn`` of NumPy arrays, called whenever the compiled program comes by."""
+  # Experimental, so that only those who use the bridge depend on it.
+  from jax.experimental.buffer_callback import buffer_callback
+
   result = jax.ShapeDtypeStruct(shape, jnp.float32)
 
   def in_place(context: Any, out: Any, *buffers: Any) -> None:
