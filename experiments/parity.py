@@ -175,7 +175,7 @@ def _in_jax(
   network: Network, image: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   module = registry.classifier_info(network.oracle.architecture).module
-  params = jax.tree.map(lambda p: p.astype(image.dtype), network.params)
+  params = jax.tree.map(lambda p: np.asarray(p, image.dtype), network.params)
 
   @jax.jit
   def run(params, image, weights):
