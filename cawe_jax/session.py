@@ -58,7 +58,8 @@ class Session:
     self.size = len(images)
     self.output = classifier.output
     self._structure = method.bind(images.shape[1:], self.output)
-    self._mesh = Mesh(np.array(jax.devices()), ("images",))
+    # Of this process alone: where there are several, each has images of its own.
+    self._mesh = Mesh(np.array(jax.local_devices()), ("images",))
     self._everywhere = NamedSharding(self._mesh, PartitionSpec())
     self._classifier = jax.device_put(classifier, self._everywhere)
     self._rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)

@@ -106,3 +106,11 @@ def test_evaluations_are_cropped_to_the_batch(classifier):
   np.testing.assert_array_equal(again.distortion, estimate.distortion)
   other, _ = session.evaluate(halves, step=8, count=4)
   assert np.all(other.distortion != estimate.distortion)
+
+
+def test_a_process_uses_its_own_devices_alone(monkeypatch, classifier):
+  expected = explain(classifier, IMAGES, METHOD, key=KEY)
+  elsewhere = [object(), *jax.devices()]
+  monkeypatch.setattr(jax, "devices", lambda *arguments: elsewhere)
+  found = explain(classifier, IMAGES, METHOD, key=KEY)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)

@@ -1,0 +1,1 @@
+"""One config per figure and table; ``python -m experiments.run`` reads them."""
