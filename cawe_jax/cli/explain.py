@@ -7,11 +7,8 @@ error, and the others are still done.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +16,6 @@ import jax
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax.cache import cache_dir
 from cawe_jax.classifiers import Classifier, hub
 from cawe_jax.classifiers.registry import classifier_info
 from cawe_jax.cli import results
@@ -31,6 +27,7 @@ from cawe_jax.cli.console import (
   is_guess,
 )
 from cawe_jax.cli.options import make_method
+from cawe_jax.compilation import compile_clock, use_compilation_cache
 from cawe_jax.files import sha256
 from cawe_jax.images import Resize, image_id
 from cawe_jax.methods import Method
@@ -71,7 +68,7 @@ def run_explain(options: argparse.Namespace) -> int:
   messages = Messages(options.quiet)
   method = make_method(options)
   folder = _writable_folder(options.out)
-  _use_compilation_cache()
+  use_compilation_cache()
   network = _load_network(options, messages)
   classifier = network.classifier
   # All images will have this size; what does not suit it is said once.
@@ -221,7 +218,7 @@ def _explain_batch(
   title = jobs[0].name if len(jobs) == 1 else f"{len(jobs)} images"
   start = time.perf_counter()
   with (
-    _compile_clock() as clock,
+    compile_clock() as clock,
     messages.progress(title, method.recipe.num_steps) as callback,
   ):
     explanation, multipliers = _solve(
@@ -292,37 +289,3 @@ def _writable_folder(out: str) -> Path:
   if not os.access(folder, os.W_OK | os.X_OK):
     raise ValueError(f"--out {out!r} is not writable")
   return folder
-
-
-def _use_compilation_cache() -> None:
-  """Keep compiled programs, so that the next call does not compile again."""
-  folder = cache_dir() / "programs"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
-    return  # slower, not wrong
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-@dataclasses.dataclass
-class _Clock:
-  """Seconds spent on tracing and compiling."""
-
-  seconds: float = 0.0
-
-
-@contextmanager
-def _compile_clock() -> Iterator[_Clock]:
-  clock = _Clock()
-
-  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-    if event.startswith("/jax/core/compile/"):
-      clock.seconds += duration_secs
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
-    yield clock
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cawe_jax.cli.explain import _compile_clock, _use_compilation_cache
+from cawe_jax.compilation import compile_clock, use_compilation_cache
 
 _OPTIONS = (
   "jax_compilation_cache_dir",
@@ -23,7 +23,7 @@ def restored_options():
 
 def test_the_command_keeps_compiled_programs(tmp_path, monkeypatch, restored_options):
   monkeypatch.setenv("CAWE_CACHE", str(tmp_path))
-  _use_compilation_cache()
+  use_compilation_cache()
   assert jax.config.jax_compilation_cache_dir == str(tmp_path / "programs")
   assert (tmp_path / "programs").is_dir()
   assert jax.config.jax_persistent_cache_min_compile_time_secs < 1
@@ -33,13 +33,13 @@ def test_an_impossible_cache_is_no_error(tmp_path, monkeypatch, restored_options
   (tmp_path / "file").touch()
   monkeypatch.setenv("CAWE_CACHE", str(tmp_path / "file"))
   before = jax.config.jax_compilation_cache_dir
-  _use_compilation_cache()
+  use_compilation_cache()
   assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_the_clock_counts_compiling_and_nothing_after():
   double = jax.jit(lambda x: 2 * x)
-  with _compile_clock() as clock:
+  with compile_clock() as clock:
     double(jnp.ones(3))
   assert clock.seconds > 0
   counted = clock.seconds
