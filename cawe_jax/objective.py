@@ -97,11 +97,13 @@ class Estimate(NamedTuple):
     distortion: Mean.
     distortion_square: Mean of squares.
     score: Mean of the target's score, by default ``p_t(y)``.
+    agreement: Share of draws for which the network itself says the target.
   """
 
   distortion: Array
   distortion_square: Array
   score: Array
+  agreement: Array
 
 
 class Gradients(NamedTuple):
@@ -245,9 +247,7 @@ def expected_distortion(
     return _estimate(objective, classifier, problems, masks, keys, weight)
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
-  return _sum_over_tiles(
-    part, Estimate(zeros, zeros, zeros), tile, problems, masks, draws
-  )
+  return _sum_over_tiles(part, Estimate(*[zeros] * 4), tile, problems, masks, draws)
 
 
 def expected_distortion_and_gradients(
@@ -288,7 +288,7 @@ def expected_distortion_and_gradients(
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
   nothing = jax.tree.map(jnp.zeros_like, masks)
-  start = Estimate(zeros, zeros, zeros), Gradients(nothing, nothing)
+  start = Estimate(*[zeros] * 4), Gradients(nothing, nothing)
   return _sum_over_tiles(part, start, tile, problems, masks, draws)
 
 
@@ -368,10 +368,11 @@ def _summarise(
   outputs = outputs.reshape(*weight.shape, -1)
   distortion_fn = jax.vmap(jax.vmap(objective.distortion, (None, 0, None)))
   values = distortion_fn(problems.clean_logits, outputs, problems.target)
-  score_fn = jax.vmap(jax.vmap(objective.output.score, (0, None)))
-  score = score_fn(outputs, problems.target)
+  output = objective.output
+  score, agreement = (
+    jax.vmap(jax.vmap(function, (0, None)))(outputs, problems.target)
+    for function in (output.score, output.is_predicted)
+  )
   return Estimate(
-    jnp.sum(weight * values, axis=1),
-    jnp.sum(weight * values**2, axis=1),
-    jnp.sum(weight * score, axis=1),
+    *(jnp.sum(weight * x, axis=1) for x in (values, values**2, score, agreement))
   )

@@ -1,4 +1,4 @@
-"""The compiled programs: prepare, a segment of steps, assess.
+"""The compiled programs: prepare, a segment of steps, evaluate, estimate, assess.
 
 Each is a pure function of data for a batch of images, made for a hashable
 :class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a
@@ -270,6 +270,21 @@ def evaluate(
     structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
   )
   return estimate, gradients.distortion
+
+
+@_split_over_devices
+def estimate(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  draws: tuple[Array, Array],
+  batch: tuple[Problem, Mask, Array],
+) -> Estimate:
+  """As :func:`evaluate`, without the gradient."""
+  problems, masks, active = batch
+  return objective_.expected_distortion(
+    structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
+  )
 
 
 @_split_over_devices

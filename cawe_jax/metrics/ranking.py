@@ -1,0 +1,134 @@
+"""From a relevance to the order of its entries, and from the order to binary masks.
+
+A *relevance* is a pytree like a mask: one leaf ``[orientations, h, w, 1]`` per noise
+group, coarsest first, larger = more relevant; a batch adds a leading axis. Only the
+order of its entries matters here, over all leaves together. Most entries of a sparse
+mask are exactly 0, so equal entries are ordered at random: by position, all of them
+would be taken from the coarsest scale, or from the top of the image, first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cawe_jax.types import Array, Mask, Representation
+
+Relevance = tuple[Array, ...]
+"""One leaf ``[orientations, h, w, 1]`` per noise group, larger = more relevant."""
+
+
+def ranking(relevance: Relevance, key: Array) -> Array:
+  """The place of every entry of one image's relevance, 0 for the most relevant.
+
+  Args:
+    relevance: Leaves of any shape, k finite entries in all.
+    key: Orders equal entries; every order of them is equally likely.
+
+  Returns:
+    int32 ``[k]``, a permutation of ``0 .. k - 1``; entries leaf by leaf.
+
+  Example:
+    >>> relevance = (jnp.array([0.5]), jnp.array([[2.0, 1.0]]))
+    >>> ranking(relevance, jax.random.key(0)).tolist()
+    [2, 0, 1]
+  """
+  flat = jnp.concatenate([jnp.ravel(leaf) for leaf in relevance])
+  # A stable sort of entries in random order keeps ties in that random order.
+  shuffled = jax.random.permutation(key, flat.size)
+  order = shuffled[jnp.argsort(flat[shuffled], stable=True, descending=True)]
+  places = jnp.arange(flat.size, dtype=jnp.int32)
+  return jnp.zeros_like(places).at[order].set(places)
+
+
+def keep(ranks: Array, count: int | Array) -> Array:
+  """1 for the ``count`` most relevant entries, which are kept; 0 for the others.
+
+  Example:
+    >>> keep(np.array([2, 0, 1]), 1).tolist()
+    [0.0, 1.0, 0.0]
+  """
+  return (ranks < count).astype(np.float32)
+
+
+def randomise(ranks: Array, count: int | Array) -> Array:
+  """0 for the ``count`` most relevant entries, which are replaced; 1 for the others.
+
+  Example:
+    >>> randomise(np.array([2, 0, 1]), 1).tolist()
+    [1.0, 0.0, 1.0]
+  """
+  return (ranks >= count).astype(np.float32)
+
+
+def to_mask(flat: Array, shapes: tuple[tuple[int, ...], ...]) -> Mask:
+  """Flat values ``[..., k]`` as leaves of the given shapes, after the leading axes.
+
+  Example:
+    >>> [leaf.tolist() for leaf in to_mask(np.arange(3), ((1,), (2, 1)))]
+    [[0], [[1], [2]]]
+  """
+  leaves, start = [], 0
+  for shape in shapes:
+    stop = start + math.prod(shape)
+    leaves.append(flat[..., start:stop].reshape(*flat.shape[:-1], *shape))
+    start = stop
+  return tuple(leaves)
+
+
+def top_mask(relevance: Relevance, fraction: float, key: Array) -> Mask:
+  """The binary mask of the most relevant entries of one image.
+
+  Args:
+    relevance: Leaves of any shape, k entries in all.
+    fraction: Share of entries, in [0, 1]; rounded to whole entries.
+    key: As for :func:`ranking`.
+
+  Returns:
+    Leaves of the same shapes, 0 or 1, float32.
+
+  Raises:
+    ValueError: The fraction is outside [0, 1].
+
+  Example:
+    >>> top_mask((jnp.array([[0.5], [2.0]]),), 0.5, jax.random.key(0))[0].tolist()
+    [[0.0], [1.0]]
+  """
+  check_fraction(fraction)
+  ranks = ranking(relevance, key)
+  count = round(fraction * ranks.size)
+  return to_mask(keep(ranks, count), tuple(leaf.shape for leaf in relevance))
+
+
+def check_fraction(fraction: float) -> None:
+  """Refuse what is no share.
+
+  Raises:
+    ValueError: One line that names the value.
+  """
+  if not 0 <= fraction <= 1:
+    raise ValueError(f"fraction is {fraction}; it must be in [0, 1]")
+
+
+def check_relevance(
+  relevance: Relevance, representation: Representation, batch: int
+) -> Relevance:
+  """B relevances that rank the entries of a representation, as NumPy arrays.
+
+  Raises:
+    ValueError: Leaves of other shapes, or entries that are not finite.
+  """
+  expected = [(batch, *shape) for shape in representation.mask_shapes]
+  got = [np.shape(leaf) for leaf in relevance]
+  if got != expected:
+    raise ValueError(
+      f"relevance has leaves {got}; for {batch} images and {representation.name} they "
+      f"must be {expected}"
+    )
+  arrays = tuple(np.asarray(leaf) for leaf in relevance)
+  if not all(np.isfinite(leaf).all() for leaf in arrays):
+    raise ValueError("relevance has NaN or infinite entries; it must be finite")
+  return arrays
