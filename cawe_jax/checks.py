@@ -116,14 +116,14 @@ def check_logits(
     )
 
 
-def check_masks(given: Mask, shapes: list[tuple[int, ...]]) -> Mask:
+def check_masks(name: str, given: Mask, shapes: list[tuple[int, ...]]) -> Mask:
   """Masks of the given shapes, in [0, 1], as float32."""
   got = [np.shape(leaf) for leaf in given]
   if got != shapes:
-    raise ValueError(f"initial_masks has leaves {got}; they must be {shapes}")
+    raise ValueError(f"{name} has leaves {got}; they must be {shapes}")
   for leaf in given:
     if not np.all((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)):
-      raise ValueError("initial_masks has entries outside [0, 1], or NaN")
+      raise ValueError(f"{name} has entries outside [0, 1], or NaN")
   return tuple(np.asarray(leaf, np.float32) for leaf in given)
 
 

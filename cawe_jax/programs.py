@@ -77,6 +77,7 @@ class Assessment(NamedTuple):
   masked_image: Array
   score: Array
   masked_score: Array
+  masked_agreement: Array
   estimate: Estimate
   rate: Array
   rate_l0: Array
@@ -309,14 +310,14 @@ def assess(
   )
   terms = render(functools.partial(objective_.terms, objective))(problems, masks)
 
-  def score(logits: Array) -> Array:
-    return jax.vmap(objective.output.score)(logits, problems.target)
-
+  score = jax.vmap(objective.output.score)
+  masked_logits = _in_tiles(classifier, masked, tile)
   return Assessment(
     render(functools.partial(objective_.explanation_image, objective))(problems, masks),
     masked,
-    score(problems.clean_logits),
-    score(_in_tiles(classifier, masked, tile)),
+    score(problems.clean_logits, problems.target),
+    score(masked_logits, problems.target),
+    jax.vmap(objective.output.is_predicted)(masked_logits, problems.target),
     estimate,
     jax.vmap(rate)(masks),
     jax.vmap(hard_rate)(masks),

@@ -82,7 +82,7 @@ class Session:
       masks = self.initial_masks
     else:
       shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
-      masks = self._pad(checks.check_masks(masks, shapes))
+      masks = self._pad(checks.check_masks("initial_masks", masks, shapes))
     active = jnp.asarray(self._active)
     return programs.start(
       self._structure, masks, jnp.asarray(self._pad(np.asarray(zero_value))), active

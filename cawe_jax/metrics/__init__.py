@@ -1,18 +1,40 @@
 """What an explanation is worth: one value per image, for every method alike."""
 
 from cawe_jax.metrics.curves import area_under_curve, on_axis
+from cawe_jax.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
+from cawe_jax.metrics.model_randomisation import (
+  ModelRandomisation,
+  model_randomisation,
+)
 from cawe_jax.metrics.ranking import Relevance, keep, randomise, ranking, top_mask
 from cawe_jax.metrics.rate_distortion import FRACTIONS, Curve, rate_distortion_curve
+from cawe_jax.metrics.retention import Retained, retained
+from cawe_jax.metrics.stability import (
+  Stability,
+  rank_correlation,
+  seed_stability,
+  top_overlap,
+)
 
 __all__ = [
   "FRACTIONS",
   "Curve",
+  "InsertionDeletion",
+  "ModelRandomisation",
   "Relevance",
+  "Retained",
+  "Stability",
   "area_under_curve",
+  "insertion_deletion",
   "keep",
+  "model_randomisation",
   "on_axis",
   "randomise",
+  "rank_correlation",
   "ranking",
   "rate_distortion_curve",
+  "retained",
+  "seed_stability",
   "top_mask",
+  "top_overlap",
 ]

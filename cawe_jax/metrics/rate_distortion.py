@@ -77,7 +77,7 @@ def rate_distortion_curve(
   mask_fn: Callable[[Array, int], Array] = keep,
   perturbation: Perturbation | None = None,
   distortion: Distortion = distortions.l2,
-  fractions: Sequence[float] = FRACTIONS,
+  fractions: Sequence[float] | np.ndarray = FRACTIONS,
   num_draws: int = 16,
   targets: Any = None,
   image_ids: Any = None,
@@ -126,8 +126,8 @@ def rate_distortion_curve(
     ...   perturbation=perturbations.zeros(),
     ...   fractions=(0.0, 0.5, 1.0),
     ... )
-    >>> curve.distortion.round(3).tolist()
-    [[0.7039999961853027, 0.0, 0.0]]
+    >>> [round(float(distortion), 3) for distortion in curve.distortion[0]]
+    [0.704, 0.0, 0.0]
 
   References:
     Kolek et al., Cartoon Explanations of Image Classifiers, ECCV 2022, Sec. 5.2.
@@ -182,7 +182,7 @@ def _rankings(relevance: Relevance, keys: Array) -> Array:
 _value_bits = jax.jit(jax.vmap(value_bits))
 
 
-def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
+def _check_fractions(fractions: Sequence[float] | np.ndarray) -> np.ndarray:
   array = np.asarray(fractions, np.float64)
   if array.ndim != 1 or not array.size:
     raise ValueError(f"fractions is {fractions}; it must be a list of numbers")

@@ -1,0 +1,110 @@
+"""What is left of the decision under any mask, with noise and without.
+
+An :class:`~cawe_jax.types.Explanation` has the retained probabilities of its own mask.
+Here they can be had for every mask, e.g. the binary one of a ranking, and with them how
+often the network still says the target itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cawe_jax import checks, distortions, perturbations, recipes
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.explain import MINIMUM_PROBABILITY
+from cawe_jax.methods import Method
+from cawe_jax.session import Session
+from cawe_jax.types import Array, Mask, Perturbation, Transform
+
+
+class Retained(NamedTuple):
+  """What B masks retain, each ``[B]``; NaN for a regression.
+
+  Attributes:
+    retained_probability: Mean over draws of ``p_t(y) / p_t(x)`` with noise in place of
+      what is masked; NaN where ``p_t(x)`` is below 0.001.
+    retained_agreement: Share of draws for which the network itself says the target.
+    explanation_probability: The same ratio for what the mask keeps, without noise.
+    explanation_agreement: 1 where the network says the target for that, else 0.
+  """
+
+  retained_probability: np.ndarray
+  retained_agreement: np.ndarray
+  explanation_probability: np.ndarray
+  explanation_agreement: np.ndarray
+
+
+def retained(
+  classifier: Classifier,
+  images: Array | np.ndarray,
+  masks: Mask,
+  transform: Transform,
+  *,
+  key: Array,
+  perturbation: Perturbation | None = None,
+  targets: Any = None,
+  image_ids: Any = None,
+  rows: int | None = None,
+) -> Retained:
+  """Retained probability and agreement of masks.
+
+  They are of the draws that :func:`cawe_jax.explain` assesses its masks on, so with the
+  same key the probabilities are those of the explanation.
+
+  Args:
+    classifier: The network.
+    images: ``[B, H, W, C]``, float in [0, 1].
+    masks: In [0, 1], ``[B, ...]`` per leaf.
+    transform: The representation they are masks of.
+    key: As for :func:`cawe_jax.explain`.
+    perturbation: What replaces a masked entry; by default adaptive Gaussian noise.
+    targets: As for :func:`cawe_jax.explain`.
+    image_ids: As for :func:`cawe_jax.explain`.
+    rows: As for :func:`cawe_jax.explain`.
+
+  Returns:
+    One value per image.
+
+  Raises:
+    ValueError: An argument is out of range, or masks do not fit the representation.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from cawe_jax.representations import pixel
+    >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
+    >>> classifier = Classifier(linear, jnp.eye(4, 2), 2)
+    >>> mask = (jnp.ones((1, 1, 2, 2, 1)),)
+    >>> images = jnp.ones((1, 2, 2, 1))
+    >>> found = retained(classifier, images, mask, pixel(), key=jax.random.key(0))
+    >>> float(found.retained_probability[0]), float(found.explanation_agreement[0])
+    (1.0, 1.0)
+  """
+  batch = checks.check_images(images)
+  shapes = transform(batch.shape[1:]).mask_shapes
+  masks = checks.check_masks("masks", masks, [(len(batch), *s) for s in shapes])
+  method = Method(
+    "retained",
+    transform,
+    perturbation or perturbations.adaptive_gaussian(),
+    distortions.automatic,
+    0.0,
+    (),
+    (),
+    recipes.default(),
+  )
+  session = Session(
+    classifier, batch, method, key=key, targets=targets, image_ids=image_ids, rows=rows
+  )
+  found = session.assess(masks)
+  known = np.where(found.score >= MINIMUM_PROBABILITY, found.score, np.nan)
+  result = Retained(
+    found.estimate.score / known,
+    found.estimate.agreement,
+    found.masked_score / known,
+    found.masked_agreement.astype(np.float32),
+  )
+  if session.output.is_probability:
+    return result
+  return Retained(*(np.full_like(x, np.nan) for x in result))
