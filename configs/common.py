@@ -1,0 +1,68 @@
+"""What the configs of all figures and tables share.
+
+``get_config`` of each takes a variant: none (EfficientNet-Lite0 at its own 224 pixels
+on the twenty photographs of foolbox, with the fastest recipe that is good enough),
+``smoke`` (two small photographs, a few steps, two values of each axis: does everything
+work together?) and ``paper`` (the published setting, which wants a GPU, the weights of
+MobileNetV3-Small and prepared ImageNet data).
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict, config_dict
+
+VARIANTS = ("default", "smoke", "paper")
+
+IMAGENET = "tfds:imagenet_validation"
+"""Where the paper variants look for data: see ``experiments.data.prepare``."""
+
+
+def base(name: str, variant: str) -> ConfigDict:
+  """A config without methods and axes.
+
+  Args:
+    name: Of the sweep, as its file is called.
+    variant: One of ``VARIANTS``.
+
+  Raises:
+    ValueError: Another variant.
+  """
+  if variant not in VARIANTS:
+    raise ValueError(f"variant is {variant!r}; allowed: {', '.join(VARIANTS)}")
+  config = ConfigDict()
+  config.name = name
+  config.task = "explain"
+  config.data = "foolbox"
+  config.limit = 20
+  config.select = "all"
+  config.batch_size = 4
+  config.settings = {
+    "classifier": "efficientnet-lite0",
+    "image_size": config_dict.placeholder(int),
+    "preset": "fast",
+    "steps": config_dict.placeholder(int),
+    "draws": config_dict.placeholder(int),
+    "step_size": config_dict.placeholder(float),
+    "seed": 0,
+  }
+  config.methods = ConfigDict()
+  config.axes = ConfigDict()
+  # For submitit, whose names these are; they decide no number.
+  config.launch = {
+    "timeout_min": 24 * 60,
+    "cpus_per_task": config_dict.placeholder(int),
+    "gpus_per_node": config_dict.placeholder(int),
+    "mem_gb": config_dict.placeholder(int),
+    "slurm_partition": config_dict.placeholder(str),
+    "slurm_array_parallelism": config_dict.placeholder(int),
+  }
+  if variant == "smoke":
+    config.limit, config.batch_size = 2, 2
+    config.settings.steps = 4
+    config.settings.image_size = 64
+  if variant == "paper":
+    config.data, config.limit, config.batch_size = IMAGENET, 100, 8
+    config.settings.classifier = "mobilenet_v3_small"
+    config.settings.image_size = 256
+    config.settings.preset = "eccv2022"
+  return config

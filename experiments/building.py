@@ -1,0 +1,146 @@
+"""From a job's settings to the library's parts: network, method, images."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import cawe_jax as cawe
+from cawe_jax.classifiers.registry import classifier_info
+from cawe_jax.cli.options import make_method
+from cawe_jax.files import sha256
+from cawe_jax.images import Resize
+from cawe_jax.methods import Method
+from experiments.axes import Job
+
+# A setting of a job, and what one seed is away from the next in 32 bits: a multiple of
+# it is zero for seed 0 alone, and spreads the others (the golden ratio times 2**32).
+_SEED_STRIDE = 0x9E3779B1
+_NOT_OPTIONS = ("classifier", "image_size", "target", "ranking")
+
+
+class Network(NamedTuple):
+  """A classifier and the images that it gets.
+
+  Attributes:
+    classifier: The network.
+    size: ``(H, W)`` of images.
+    resize: The network's published way to get there, or None.
+  """
+
+  classifier: cawe.Classifier
+  size: tuple[int, int]
+  resize: Resize | None
+
+
+def load_network(text: str, image_size: int | None = None) -> Network:
+  """The network of a setting ``classifier``.
+
+  Args:
+    text: ``NAME``, ``NAME=FILE`` or ``module:function``; see ``axes.SETTINGS``.
+    image_size: Side in pixels; None is the classifier's own. The published rule of
+      resizing goes with the published size alone.
+
+  Raises:
+    ValueError: Unknown name, weights that do not fit, no such function.
+
+  Example:
+    >>> load_network("experiments.building:nothing")
+    Traceback (most recent call last):
+    ValueError: classifier 'experiments.building:nothing': ...
+  """
+  classifier, resize = _load(text)
+  size = np.broadcast_to(image_size or classifier.input_size, 2).tolist()
+  return Network(classifier, (size[0], size[1]), None if image_size else resize)
+
+
+@functools.cache
+def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
+  """Once for each text, so that a sweep's jobs share compiled programs."""
+  name, _, weights = text.partition("=")
+  if ":" not in name:
+    return cawe.load_classifier(name, weights or None), classifier_info(name).resize
+  module, _, function = text.partition(":")
+  try:
+    factory = getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError) as error:
+    raise ValueError(f"classifier {text!r}: {error}") from None
+  return factory(), None
+
+
+def weights_sha256(text: str) -> str | None:
+  """The checksum of the file that a setting ``classifier`` names, if it names one."""
+  name, _, weights = text.partition("=")
+  return sha256(weights) if weights and ":" not in name else None
+
+
+def make_methods(job: Job) -> list[Method]:
+  """The method of every grid point; they differ in data alone.
+
+  Raises:
+    ValueError: A setting is out of range, or does not apply to the method.
+  """
+  others = dict.fromkeys(("batch_size", "retain", "budget"))
+  methods = []
+  for point in range(len(job.grid)):
+    settings = {
+      name: value
+      for name, value in job.point_settings(point).items()
+      if name not in _NOT_OPTIONS
+    }
+    methods.append(make_method(argparse.Namespace(**settings, **others)))
+  return methods
+
+
+def stack_methods(methods: list[Method], num_images: int) -> Method:
+  """One method for a batch of images x points, the points of an image together."""
+  first = methods[0]
+
+  def spread(values: list[Any]) -> np.ndarray:
+    return np.tile(np.asarray(values, np.float32), num_images)
+
+  weights = zip(*(method.penalty_weights for method in methods), strict=True)
+  step_sizes = spread([method.recipe.step_size for method in methods])
+  return first._replace(
+    lagrange_multiplier=spread([method.lagrange_multiplier for method in methods]),
+    penalty_weights=tuple(spread(list(values)) for values in weights),
+    recipe=first.recipe._replace(step_size=step_sizes),
+  )
+
+
+def noise_ids(image_ids: np.ndarray, seeds: list[int]) -> np.ndarray:
+  """What decides the noise of images x seeds, uint32 ``[n * G]``.
+
+  With the run's key, an image's id decides its noise. A seed moves the id, so that
+  seeds are data like any other axis; seed 0 leaves it, and the result is then that of
+  ``cawe.explain`` with ``jax.random.key(0)``.
+
+  Example:
+    >>> noise_ids(np.array([7]), [0, 1]).tolist()
+    [7, 2654435768]
+  """
+  moves = np.array([seed * _SEED_STRIDE % 2**32 for seed in seeds], np.uint64)
+  ids = (np.asarray(image_ids, np.uint64)[:, None] + moves) % 2**32
+  return ids.astype(np.uint32).reshape(-1)
+
+
+def check_job(job: Job) -> None:
+  """Refuse what would only be found after hours.
+
+  Raises:
+    ValueError: Names the job and what is wrong with it.
+  """
+  try:
+    if job.settings["target"] not in ("predicted", "label"):
+      raise ValueError(
+        f"target is {job.settings['target']!r}; allowed: predicted, label"
+      )
+    methods = make_methods(job)
+    network = load_network(job.settings["classifier"], job.settings["image_size"])
+    methods[0].bind((*network.size, 3), network.classifier.output)
+  except ValueError as error:
+    raise ValueError(f"job {job.name!r}: {error}") from None
