@@ -380,8 +380,9 @@ def test_the_clip_passes_the_gradient_at_its_bounds():
 
 
 def test_mix_is_a_convex_combination():
-  mask, h, v = jnp.array([0.0, 0.25, 1.0]), jnp.full(3, 4.0), jnp.full(3, 8.0)
-  assert objective_.mix((mask,), (h,), (v,))[0].tolist() == [8, 7, 4]
+  mask = jnp.array([0.0, 0.25, 1.0])[:, None]
+  h, v = jnp.full((3, 2), 4.0), jnp.full((3, 2), 8.0)
+  assert objective_.mix((mask,), (h,), (v,))[0].tolist() == [[8, 8], [7, 7], [4, 4]]
 
 
 @pytest.fixture
