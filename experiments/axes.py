@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
 from a file, or ``module:function``, a function of no arguments that returns a
 classifier. ``image_size`` is a side in pixels; None is the classifier's. ``target`` is
 ``predicted`` or ``label``. ``ranking`` names what ranks the entries of a curve: None
-the method's mask. All others are options of ``cawe explain``.
+the method's mask. All others are options of ``cawe explain``, unused by rankings.
 """
 
 _MAX_NAME = 80

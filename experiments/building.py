@@ -16,6 +16,7 @@ from cawe_jax.files import sha256
 from cawe_jax.images import Resize
 from cawe_jax.methods import Method
 from experiments.axes import Job
+from experiments.rankings import parse_ranking
 
 # A setting of a job, and what one seed is away from the next in 32 bits: a multiple of
 # it is zero for seed 0 alone, and spreads the others (the golden ratio times 2**32).
@@ -139,8 +140,14 @@ def check_job(job: Job) -> None:
       raise ValueError(
         f"target is {job.settings['target']!r}; allowed: predicted, label"
       )
-    methods = make_methods(job)
     network = load_network(job.settings["classifier"], job.settings["image_size"])
-    methods[0].bind((*network.size, 3), network.classifier.output)
+    shape = (*network.size, 3)
+    if job.settings["ranking"] is None:
+      make_methods(job)[0].bind(shape, network.classifier.output)
+      return
+    parse_ranking(job.settings["ranking"]).transform(shape)
+    idle = [name for name in job.grid_axes if name != "seed"]
+    if idle:
+      raise ValueError(f"axis {idle[0]} does not apply to a ranking, only seed does")
   except ValueError as error:
     raise ValueError(f"job {job.name!r}: {error}") from None

@@ -21,7 +21,9 @@ A result is a NumPy archive. With G grid points (``Job.grid``, in order):
 =====================  ====================  =====================================
 ``id``                 str                   of the photograph
 ``label``              int                   true class, -1 where unknown
+``label_name``         str                   its name, empty where unknown
 ``prediction``         int                   the network's class
+``prediction_name``    str                   its name
 ``confidence``         float32               its probability
 ``selected``           bool                  False: not explained, no keys below
 =====================  ====================  =====================================
@@ -38,15 +40,18 @@ of ``explain``, beside ``[G]`` of every number of :class:`cawe_jax.Explanation`
 ``history/objective``  float32 ``[G, N]``    also ``distortion`` and ``rate``, by step
 =====================  ====================  =====================================
 
-and of ``curves``, with P points (shares of entries, in (0, 1)):
+of ``rank``: ``input_image`` as above and ``relevance/0``, ..., float32 ``[G, ...]``,
+any real numbers, coarsest leaf first; and of ``curves`` the fields of
+:class:`cawe_jax.metrics.Curve` for P points, with ``area`` under it:
 
-======================  ==================  ======================================
-``fraction``            float32 ``[P]``     share of entries kept, or randomised
-``distortion``          float32 ``[G, P]``  mean over draws
-``standard_error``      float32 ``[G, P]``  of that mean
-``energy``              float32 ``[G, P]``  share of the squared coefficients kept
-``area``                float32 ``[G]``     under the curve
-======================  ==================  ======================================
+=====================  ====================  =====================================
+``fraction``           float64 ``[P]``       share of entries kept, or replaced
+``distortion``         float32 ``[G, P]``    also ``standard_error``, ``score``,
+                                             ``agreement``; over draws
+``energy``             float64 ``[G, P]``    share of squared coefficients, in [0, 1]
+``bits``               float64 ``[G, P]``    code length of these entries
+``area``               float64 ``[G]``       mean height of ``distortion``
+=====================  ====================  =====================================
 """
 
 from __future__ import annotations

@@ -168,12 +168,13 @@ def _run_batch(
       "devices": [device.device_kind for device in jax.local_devices()],
     }
     store.write_timing(job.name, number, timing)
-  _write(store, job, decoded, prediction, labels, selected, results)
+  _write(store, job, network, decoded, prediction, labels, selected, results)
 
 
 def _write(
   store: Store,
   job: Job,
+  network: Network,
   decoded: Decoded,
   prediction: Prediction,
   labels: np.ndarray,
@@ -181,12 +182,14 @@ def _write(
   results: list[dict[str, np.ndarray]],
 ) -> None:
   """Every image's result that is not there yet."""
-  rows = iter(results)
+  rows, name = iter(results), network.classifier.class_name
   for i, image in enumerate(decoded.numbers):
     common = {
       "id": np.array(decoded.photographs[i].id),
       "label": labels[i],
+      "label_name": np.array(name(labels[i]) if labels[i] >= 0 else ""),
       "prediction": prediction.classes[i],
+      "prediction_name": np.array(name(prediction.classes[i])),
       "confidence": prediction.confidence[i],
       "selected": selected[i],
     }

@@ -1,4 +1,4 @@
-"""What a job does with a batch of images: explanations, or rate-distortion curves.
+"""What a job does with a batch of images: explain, rank, or draw curves.
 
 A task is a function of a job, a network and a batch to one dictionary of arrays for
 each image, as :mod:`experiments.store` documents them. It reads and writes no file, and
@@ -15,11 +15,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import cawe_jax as cawe
+from cawe_jax import metrics
+from cawe_jax.cli.parts import parse_distortion
 from cawe_jax.explain import Callback
 from cawe_jax.images import image_id
-from cawe_jax.types import Explanation
+from cawe_jax.metrics import Curve, Relevance
+from cawe_jax.types import Array, Explanation, Transform
 from experiments.axes import Job
 from experiments.building import Network, make_methods, noise_ids, stack_methods
+from experiments.rankings import parse_ranking
 
 Arrays = dict[str, np.ndarray]
 
@@ -65,48 +69,134 @@ def explain(
   del config
   found = explain_grid(job, network, batch, callback)
   return [
-    {"input_image": _as_bytes(image)} | _describe(points)
-    for image, points in zip(batch.images, found, strict=True)
+    {"input_image": _as_bytes(image)} | _describe(found, row)
+    for row, image in enumerate(batch.images)
   ]
 
 
 def explain_grid(
   job: Job, network: Network, batch: Batch, callback: Callback | None
-) -> list[Explanation]:
-  """One explanation for each image, whose leaves have a leading axis of G points."""
+) -> Explanation:
+  """Explanations with leaves ``[n, G, ...]``."""
   num_images, num_points = len(batch.images), len(job.grid)
-  ids = np.array([image_id(image) for image in batch.images])
   found = cawe.explain(
     network.classifier,
     np.repeat(batch.images, num_points, axis=0),
     stack_methods(make_methods(job), num_images),
     key=jax.random.key(0),
     targets=np.repeat(batch.targets, num_points),
-    image_ids=noise_ids(ids, [point["seed"] for point in job.grid]),
+    image_ids=noise_ids(_ids(batch), [point["seed"] for point in job.grid]),
     callback=callback,
   )
 
-  def points(image: int) -> Explanation:
-    rows = slice(image * num_points, (image + 1) * num_points)
-    return jax.tree.map(lambda x: np.asarray(x)[rows], found)
+  def by_image(leaf: Array) -> np.ndarray:
+    return np.asarray(leaf).reshape(num_images, num_points, *np.shape(leaf)[1:])
 
-  return [points(image) for image in range(num_images)]
-
-
-TASKS: dict[str, Task] = {"explain": explain}
+  return jax.tree.map(by_image, found)
 
 
-def _describe(points: Explanation) -> Arrays:
+def rank(
+  config: ConfigDict,
+  job: Job,
+  network: Network,
+  batch: Batch,
+  callback: Callback | None,
+) -> list[Arrays]:
+  """The relevance of every entry, at every grid point."""
+  del config
+  _, points = _relevances(job, network, batch, callback)
+  leaves = [np.stack(parts, axis=1) for parts in zip(*points, strict=True)]
+  return [
+    {"input_image": _as_bytes(image)}
+    | {f"relevance/{i}": leaf[row] for i, leaf in enumerate(leaves)}
+    for row, image in enumerate(batch.images)
+  ]
+
+
+def curves(
+  config: ConfigDict,
+  job: Job,
+  network: Network,
+  batch: Batch,
+  callback: Callback | None,
+) -> list[Arrays]:
+  """Rate-distortion curves of the ranking, at every grid point."""
+  options = config.curve
+  transform, points = _relevances(job, network, batch, callback)
+  found = []
+  for relevance, point in zip(points, job.grid, strict=True):
+    curve = metrics.rate_distortion_curve(
+      network.classifier,
+      batch.images,
+      relevance,
+      transform,
+      key=jax.random.key(0),
+      mask_fn=CURVES[options.mask],
+      distortion=parse_distortion(options.distortion),
+      fractions=options.fractions or metrics.FRACTIONS,
+      num_draws=options.num_draws,
+      targets=batch.targets,
+      image_ids=noise_ids(_ids(batch), [point["seed"]]),
+    )
+    found.append(curve)
+  return [_describe_curves(found, row) for row in range(len(batch.images))]
+
+
+TASKS: dict[str, Task] = {"explain": explain, "rank": rank, "curves": curves}
+
+CURVES = {"keep": metrics.keep, "randomise": metrics.randomise}
+"""What is done with the most relevant entries."""
+
+
+def _relevances(
+  job: Job, network: Network, batch: Batch, callback: Callback | None
+) -> tuple[Transform, list[Relevance]]:
+  """What is ranked, and for each grid point the relevances ``[n, ...]``."""
+  if job.settings["ranking"] is None:
+    masks = explain_grid(job, network, batch, callback).mask
+    points = range(len(job.grid))
+    transform = make_methods(job)[0].representation
+    return transform, [tuple(leaf[:, point] for leaf in masks) for point in points]
+  attribution = parse_ranking(job.settings["ranking"])
+  keys = [jax.random.key(point["seed"]) for point in job.grid]
+  return attribution.transform, [
+    jax.tree.map(
+      np.asarray, attribution(network.classifier, batch.images, batch.targets, key)
+    )
+    for key in keys
+  ]
+
+
+def _describe_curves(points: list[Curve], row: int) -> Arrays:
+  """What is kept of one image's curves."""
+  names = [name for name in Curve._fields if name != "fraction"]
+  fraction = np.asarray(points[0].fraction)
+  distortion = np.stack([curve.distortion[row] for curve in points])
+  return {
+    "fraction": fraction,
+    **{
+      name: np.stack([getattr(curve, name)[row] for curve in points]) for name in names
+    },
+    "area": metrics.area_under_curve(fraction, distortion),
+  }
+
+
+def _describe(found: Explanation, row: int) -> Arrays:
   """What is kept of one image's explanations."""
+  points = jax.tree.map(lambda leaf: leaf[row], found)
   history = points.history
   return {
-    **{name: np.asarray(getattr(points, name)) for name in _NUMBERS},
+    **{name: getattr(points, name) for name in _NUMBERS},
     "explanation": _as_bytes(points.image[..., 0]),
     **{f"mask/{i}": leaf for i, leaf in enumerate(points.mask)},
     "history/objective": history.objective,
     "history/distortion": history.distortion,
     "history/rate": history.rate,
   }
+
+
+def _ids(batch: Batch) -> np.ndarray:
+  return np.array([image_id(image) for image in batch.images])
 
 
 def _as_bytes(image: np.ndarray) -> np.ndarray:
