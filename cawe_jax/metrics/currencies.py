@@ -9,15 +9,19 @@ representations.
 
 *Bits* are the length of an ideal code from which the kept entries can be decoded:
 
-- their values, in steps of 1/255 (a pixel's own), under a Laplace law for each noise
-  group with that group's mean and mean absolute deviation: the usual model of wavelet
-  coefficients in image coding, and the group's noise law with its heavier tails;
+- their values, in steps of 1/255 (a pixel's own), under a Cauchy law for each noise
+  group with that group's median and median absolute deviation;
 - where they are: ``log2 C(k, l)`` for l of k entries.
 
 The step makes the two comparable: in an orthonormal basis rounding a coefficient and
 rounding a pixel do the image the same harm. (A wavelet transform is orthonormal up to
 its borders if its wavelet is orthogonal, e.g. Daubechies; a redundant frame is not.)
 The two parameters of each group are not counted, being some hundred bits in all.
+
+The tails must be heavy, because an edge's coefficient is far out in its band. On four
+photographs the values of the finest band of db3 cost 2.7 to 5.5 bits each, at most 7 %
+above their empirical entropy, and the largest twentieth of them 10 to 15; under a
+Laplace law, the usual model, 3.7 to 5.5 and 12 to 25. A pixel's cost 7 to 9.
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ from cawe_jax.types import Array, Coefficients
 STEP = 1 / 255
 """Between two values that the code tells apart."""
 
-# Groups that do not vary have scale 0; a thousandth of a step is as certain.
-_MINIMUM_SCALE = STEP / 1000
+# Where half of a group is the same value, its scale would be 0.
+_MINIMUM_SCALE = STEP / 16
 
 
 def energy(coefficients: Coefficients) -> Array:
@@ -53,35 +57,33 @@ def energy(coefficients: Coefficients) -> Array:
 def value_bits(coefficients: Coefficients) -> Array:
   r"""Code length of the values of one image's entries, summed over channels.
 
-  With ``q`` the distance to the group's mean in whole steps of size ``D``, rounded, and
-  ``b`` the group's mean absolute deviation, the Laplace law gives a value the
-  probability
+  With ``q`` the distance to the group's median, rounded to whole steps of size ``D``,
+  and ``b`` the group's median absolute deviation, the law gives a value the probability
 
-  .. math:: P(0) = 1 - e^{-a}, \qquad P(q) = e^{-2 a |q|} \sinh a, \qquad a = D / 2 b
+  .. math:: P(q) = \frac{1}{\pi} \left( \arctan \frac{q + D / 2}{b}
+    - \arctan \frac{q - D / 2}{b} \right)
 
   Args:
     coefficients: Leaves ``[orientations, h, w, C]``, one noise group each.
 
   Returns:
-    ``-log2 P``, at least 0, ``[k]``, entries leaf by leaf.
+    ``-log2 P``, above 0, ``[k]``, entries leaf by leaf.
 
   Example:
-    >>> value_bits((jnp.zeros((1, 2, 2, 3)),)).tolist()
-    [0.0, 0.0, 0.0, 0.0]
-
-  References:
-    Mallat, A theory for multiresolution signal decomposition, PAMI 1989 (the law of
-    wavelet coefficients); Lam and Goodman, IEEE Trans. Image Processing 2000.
+    >>> grey = jnp.full((1, 1, 3, 1), 0.5).at[0, 0, 1].set(1.0)
+    >>> [round(float(bits), 1) for bits in value_bits((grey,))]
+    [0.1, 19.6, 0.1]
   """
 
   def bits(leaf: Array) -> Array:
-    centred = leaf - jnp.mean(leaf)
-    a = STEP / 2 / jnp.maximum(jnp.mean(jnp.abs(centred)), _MINIMUM_SCALE)
-    q = jnp.abs(jnp.round(centred / STEP))
-    # log(sinh a) = a + log(1 - exp(-2 a)) - log 2 without overflow.
-    outside = 2 * a * q - a - jnp.log1p(-jnp.exp(-2 * a)) + jnp.log(2.0)
-    nats = jnp.where(q == 0, -jnp.log(-jnp.expm1(-a)), outside)
-    return jnp.sum(nats, -1).ravel() / jnp.log(2.0)
+    centred = leaf - jnp.median(leaf)
+    scale = jnp.maximum(jnp.median(jnp.abs(centred)), _MINIMUM_SCALE)
+    low = (jnp.abs(jnp.round(centred / STEP)) - 0.5) * STEP / scale
+    high = low + STEP / scale
+    # The difference of two arc tangents, without the loss of digits where both are near
+    # a right angle.
+    angle = jnp.arctan2(high - low, 1 + low * high)
+    return -jnp.sum(jnp.log2(angle / jnp.pi), -1).ravel()
 
   return jnp.concatenate([bits(leaf) for leaf in coefficients])
 
