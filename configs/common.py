@@ -47,7 +47,9 @@ def base(name: str, variant: str) -> ConfigDict:
   }
   config.methods = ConfigDict()
   config.axes = ConfigDict()
-  # For submitit, whose names these are; they decide no number.
+  # What is drawn: see experiments.report. It decides no number either.
+  config.report = {"figures": ("panels",), "num_panels": 4}
+  # For submitit, whose names these are.
   config.launch = {
     "timeout_min": 24 * 60,
     "cpus_per_task": config_dict.placeholder(int),
@@ -59,10 +61,58 @@ def base(name: str, variant: str) -> ConfigDict:
   if variant == "smoke":
     config.limit, config.batch_size = 2, 2
     config.settings.steps = 4
-    config.settings.image_size = 64
+    # The smallest side that has five levels of db3.
+    config.settings.image_size = 160
   if variant == "paper":
     config.data, config.limit, config.batch_size = IMAGENET, 100, 8
     config.settings.classifier = "mobilenet_v3_small"
     config.settings.image_size = 256
     config.settings.preset = "eccv2022"
+  return config
+
+
+def curves(name: str, variant: str, mask: str) -> ConfigDict:
+  """Fig. 7a and 7b: what the most relevant entries are worth, method by method.
+
+  Args:
+    name: As for :func:`base`.
+    variant: As for :func:`base`.
+    mask: ``keep`` or ``randomise`` the most relevant entries.
+  """
+  config = base(name, variant)
+  config.task = "curves"
+  config.report.figures = ("curves",)
+  config.curve = {
+    "mask": mask,
+    "distortion": "l2",
+    "num_draws": 16,
+    "fractions": (),  # none: steps of 1 % below 10 %, then of 5 %
+  }
+  config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
+  rankings = {
+    "integrated_gradients": "Integrated Gradients",
+    "grad_cam": "Grad-CAM",
+    "random_wavelets": "Random wavelets",
+  }
+  if variant == "smoke":
+    config.curve.num_draws = 2
+    config.curve.fractions = (0.0, 0.01, 0.1, 0.5, 1.0)
+  else:
+    config.methods.pixel_rde = {"label": "Pixel RDE", "method": "pixel-rde"}
+    rankings |= {
+      "smooth_grad": "SmoothGrad",
+      "guided_backprop": "Guided Backprop",
+      "lrp": "LRP",
+      "guided_grad_cam": "Guided Grad-CAM",
+      "lime": "LIME",
+      "random_pixels": "Random pixels",
+    }
+  if variant == "paper":
+    # For networks with ReLU alone, which MobileNetV3 is not.
+    for key in ("guided_backprop", "lrp", "guided_grad_cam"):
+      del rankings[key]
+    config.curve.num_draws = 1
+    config.curve.fractions = tuple(i / 20 for i in range(21))
+  for key, label in rankings.items():
+    config.methods[key] = {"label": label, "ranking": key.replace("_", "-")}
   return config

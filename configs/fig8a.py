@@ -1,4 +1,13 @@
-"""ECCV 2022, Fig. 8a: the Lagrange multiplier."""
+"""ECCV 2022, Fig. 8a: the Lagrange multiplier.
+
+    python -m experiments.run --config=configs/fig8a.py --workdir=DIR
+
+Run time: RUNTIME.
+
+Paper: CartoonX at multipliers 0, 50, 100, 200, 400 and 800, one image; 2000 steps of 64
+draws at 256 x 256. Here: the same multipliers, EfficientNet-Lite0, 20 photographs at
+224 x 224, the fast recipe; with the numbers beside the pictures.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +17,11 @@ from configs import common
 
 
 def get_config(variant: str = "default") -> ConfigDict:
-  """The sweep of Fig. 8a."""
+  """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("fig8a", variant)
   config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
   config.axes.lagrange_multiplier = (0.0, 50.0, 100.0, 200.0, 400.0, 800.0)
+  config.report.figures = ("panels", "by_axis")
+  if variant == "smoke":
+    config.axes.lagrange_multiplier = (0.0, 800.0)
   return config

@@ -1,0 +1,27 @@
+"""ECCV 2022, Fig. 8c: the mother wavelet.
+
+    python -m experiments.run --config=configs/fig8c.py --workdir=DIR
+
+Run time: RUNTIME.
+
+Paper: CartoonX with several mother wavelets, one image. Here: five whose five levels
+fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 20 photographs, the fast
+recipe.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str = "default") -> ConfigDict:
+  """The sweep; a variant of ``common.VARIANTS``."""
+  config = common.base("fig8c", variant)
+  config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
+  config.axes.wavelet = ("haar", "db3", "sym4", "coif1", "bior2.2")
+  config.report.figures = ("panels", "by_axis")
+  if variant == "smoke":
+    config.axes.wavelet = ("haar", "db3")
+  return config

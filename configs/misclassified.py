@@ -1,0 +1,36 @@
+"""ECCV 2022, Sec. 5.1: what fooled the network.
+
+    python -m experiments.run --config=configs/misclassified.py --workdir=DIR
+
+Run time: RUNTIME.
+
+Paper: CartoonX of wrong predictions of MobileNetV3-Small, chosen by hand. Here: of all
+photographs that EfficientNet-Lite0 gets wrong, among 20 at 224 x 224; beside the
+predicted class also the true one, for which the missing probability is minimised
+("maximise label"), since every mask keeps a low probability low. The fast recipe.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str = "default") -> ConfigDict:
+  """The sweep; a variant of ``common.VARIANTS``."""
+  config = common.base("misclassified", variant)
+  config.select = "wrong"
+  # Few are wrong: a batch of all of them compiles once.
+  config.batch_size = 20
+  config.methods.predicted = {"label": "predicted class", "method": "cartoonx"}
+  config.methods.true = {
+    "label": "true class",
+    "method": "cartoonx",
+    "target": "label",
+    "distortion": "maximise-label",
+  }
+  config.report.num_panels = 8
+  if variant == "smoke":
+    config.batch_size = 2
+  return config
