@@ -26,7 +26,7 @@ from experiments.batches import Decoded, Prediction, decode, partition, predict
 from experiments.building import Network, check_job, load_network, weights_sha256
 from experiments.data import Photograph, load
 from experiments.progress import Progress
-from experiments.report import write_report
+from experiments.report import check_report, write_report
 from experiments.store import Store, open_store
 from experiments.tasks import TASKS, Batch
 
@@ -72,6 +72,7 @@ def plan(config: ConfigDict) -> tuple[tuple[Job, ...], Sequence[Photograph]]:
     raise ValueError(f"task is {config.task!r}; allowed: {', '.join(TASKS)}")
   if config.select not in _SELECT:
     raise ValueError(f"select is {config.select!r}; allowed: {', '.join(_SELECT)}")
+  check_report(config)
   jobs = expand(config)
   photographs = load(config.data, config.limit)
   needs_labels = config.select == "wrong" or any(

@@ -217,6 +217,7 @@ def test_noise_ids_of_seed_0_are_the_images_own():
     ({"task": "explane"}, "task is 'explane'; allowed: explain"),
     ({"select": "right"}, "select is 'right'; allowed: all, wrong"),
     ({"data": "nowhere"}, "nowhere"),
+    ({"report": {"figures": ("pie",)}}, "report.figures has 'pie'; allowed: curves"),
     ({"batch_size": 0}, "batch_size is 0"),
     ({"settings": {"target": "best"}}, "job 'cartoonx': target is 'best'"),
     ({"settings": {"classifier": "tiny:none"}}, "'tiny:none': module 'tiny' has no"),

@@ -1,0 +1,167 @@
+"""What a sweep found, in numbers: means and standard errors over photographs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.axes import Job
+from experiments.building import make_methods
+from experiments.store import Store
+
+NUMBERS = (
+  "rate",
+  "rate_l0",
+  "distortion",
+  "objective",
+  "retained_probability",
+  "explanation_probability",
+  "area",
+)
+"""Keys of results, ``[G]`` each, of which the table has the means."""
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.5)
+"""Points of a curve that the table has, where the curve has them."""
+
+
+class Mean(NamedTuple):
+  """Of the photographs where a number is defined."""
+
+  value: float
+  standard_error: float
+  count: int
+
+  def __str__(self) -> str:
+    return f"{self.value:.4g} ± {self.standard_error:.2g}"
+
+
+class Row(NamedTuple):
+  """One job at one grid point.
+
+  Attributes:
+    label: Of the method.
+    job: Name of the job.
+    point: Index of the grid point.
+    axes: Its value on every axis of the sweep.
+    num_images: Photographs explained.
+    numbers: Means by name.
+    seconds: Of one explanation, compilation apart; NaN if no batch was timed.
+    compile_seconds: Of the whole job.
+    evaluations: Passes through the network that the method's recipe asks for; None for
+      a ranking.
+  """
+
+  label: str
+  job: str
+  point: int
+  axes: dict[str, Any]
+  num_images: int
+  numbers: dict[str, Mean]
+  seconds: float
+  compile_seconds: float
+  evaluations: int | None
+
+  @property
+  def name(self) -> str:
+    """The method and its place on the axes, in one line."""
+    values = ", ".join(f"{key} {_short(value)}" for key, value in self.axes.items())
+    return f"{self.label}, {values}" if values else self.label
+
+
+def selected_results(store: Store, job: str) -> list[dict[str, np.ndarray]]:
+  """Results of the photographs that were explained."""
+  return [result for result in store.read_results(job) if result["selected"]]
+
+
+def mean(values: Any) -> Mean:
+  """Mean over photographs, those without a number left out.
+
+  The standard error is that of the mean as an estimate for photographs like these; with
+  fewer than two it is not known.
+
+  Example:
+    >>> mean([1.0, 3.0, np.nan])
+    Mean(value=2.0, standard_error=1.0, count=2)
+  """
+  known = np.asarray(values, np.float64)
+  known = known[np.isfinite(known)]
+  if not known.size:
+    return Mean(math.nan, math.nan, 0)
+  error = known.std(ddof=1) / known.size**0.5 if known.size > 1 else math.nan
+  return Mean(float(known.mean()), float(error), known.size)
+
+
+def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
+  """One row for each job and grid point, in order."""
+  rows = []
+  for job in jobs:
+    results = selected_results(store, job.name)
+    timings = store.read_timings(job.name)
+    count = sum(t["num_images"] * t["num_points"] for t in timings)
+    seconds = sum(t["seconds"] for t in timings) / count if count else math.nan
+    for point in range(len(job.grid)):
+      axes = job.axes | {name: job.grid[point][name] for name in job.grid_axes}
+      rows.append(
+        Row(
+          job.label,
+          job.name,
+          point,
+          axes,
+          len(results),
+          _numbers(results, point),
+          seconds,
+          sum(t["compile_seconds"] for t in timings),
+          _evaluations(job),
+        )
+      )
+  return rows
+
+
+def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean]:
+  if not results:
+    return {}
+  found = {
+    name: mean([result[name][point] for result in results])
+    for name in NUMBERS
+    if name in results[0]
+  }
+  for fraction in FRACTIONS if "fraction" in results[0] else ():
+    place = np.flatnonzero(np.isclose(results[0]["fraction"], fraction))
+    if place.size:
+      values = [result["distortion"][point, place[0]] for result in results]
+      found[f"distortion_at_{100 * fraction:g}_%"] = mean(values)
+  return found
+
+
+def _evaluations(job: Job) -> int | None:
+  if job.settings["ranking"] is not None:
+    return None
+  method = make_methods(job)[0]
+  draws = method.recipe.num_draws if method.perturbation.is_random else 1
+  return method.recipe.num_steps * draws
+
+
+def _short(value: Any) -> str:
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def describe(row: Row) -> dict[str, Any]:
+  """A row as flat columns: numbers with their standard errors and counts."""
+  flat: dict[str, Any] = {"method": row.label, "job": row.job, **row.axes}
+  flat["num_images"] = row.num_images
+  for name, number in row.numbers.items():
+    flat |= {
+      name: number.value,
+      f"{name}_standard_error": number.standard_error,
+      f"{name}_count": number.count,
+    }
+  flat["seconds_per_explanation"] = row.seconds
+  flat["compile_seconds"] = row.compile_seconds
+  flat["evaluations"] = row.evaluations
+  per_evaluation = row.seconds / row.evaluations if row.evaluations else math.nan
+  flat["seconds_per_1000_evaluations"] = 1000 * per_evaluation
+  return json.loads(json.dumps(flat))

@@ -1,0 +1,85 @@
+"""The table of a sweep, for people (Markdown) and for programs (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cawe_jax.files import atomic_write
+from experiments.report.summary import Row, describe
+from experiments.store import Store
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+  """Every number with its standard error and count; empty where not known."""
+  described = [describe(row) for row in rows]
+  columns = list(dict.fromkeys(key for row in described for key in row))
+  with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in described:
+      writer.writerow({key: _blank(value) for key, value in row.items()})
+
+
+def write_markdown(
+  config: ConfigDict, rows: Sequence[Row], store: Store, path: Path
+) -> None:
+  """Means and standard errors, and what was left out."""
+  axes = list(dict.fromkeys(name for row in rows for name in row.axes))
+  numbers = list(dict.fromkeys(name for row in rows for name in row.numbers))
+  heads = ["method", *axes, "images", *numbers, "seconds", "s / 1000 evaluations"]
+  lines = [
+    f"# {config.name}",
+    "",
+    f"{len(store.stems)} photographs of `{config.data}`; means over those explained "
+    "± standard errors; seconds for one explanation on "
+    f"{', '.join(_devices(rows, store)) or 'no device'}, compilation apart.",
+    "",
+    _line(heads),
+    _line(["---"] * len(heads)),
+  ]
+  for row in rows:
+    cells = [row.label, *(row.axes.get(name, "") for name in axes), row.num_images]
+    cells += [row.numbers.get(name, "") for name in numbers]
+    rate = 1000 * row.seconds / row.evaluations if row.evaluations else math.nan
+    lines.append(_line([*cells, _seconds(row.seconds), _seconds(rate)]))
+  errors = store.read_errors()
+  if errors:
+    lines += ["", f"Left out, since they cannot be decoded: {len(errors)}.", ""]
+    lines += [f"- {_escape(e['id'])}: {_escape(e['error'])}" for e in errors]
+  with atomic_write(path) as temporary:
+    temporary.write_text("\n".join(lines) + "\n")
+
+
+def _devices(rows: Sequence[Row], store: Store) -> list[str]:
+  """Every kind of device that a batch ran on, with how many worked on it."""
+  found = set()
+  for name in {row.job for row in rows}:
+    for timing in store.read_timings(name):
+      kinds = timing["devices"]
+      found.add(f"{len(kinds)} {kinds[0]}")
+  return sorted(found)
+
+
+def _seconds(value: float) -> str:
+  return f"{value:.3g}" if math.isfinite(value) else ""
+
+
+def _line(cells: Sequence[Any]) -> str:
+  return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _escape(cell: Any) -> str:
+  """No cell ends a column or a line, or is read as HTML."""
+  text = " ".join(str(cell).split())
+  return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _blank(value: Any) -> Any:
+  missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+  return "" if missing else value
