@@ -98,7 +98,7 @@ def check_arguments(
   wanted = checks.check_integers("targets", targets, len(batch))
   if wanted is None:
     raise ValueError("targets is None; it must be one integer or one for each image")
-  num_outputs = inside.look_inside(classifier, batch.shape[1:]).num_outputs
+  num_outputs = inside.look_inside(classifier, batch).num_outputs
   if wanted.max() >= num_outputs:
     raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_outputs - 1}")
   return batch, jnp.asarray(wanted, jnp.int32)

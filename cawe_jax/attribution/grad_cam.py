@@ -79,7 +79,7 @@ def _for_networks_with_a_map(attribution: Attribution) -> Attribution:
   def attribute(
     classifier: Classifier, images: Array, targets: Array, keys: Array
   ) -> Relevance:
-    found = inside.look_inside(classifier, images.shape[1:]).feature_maps
+    found = inside.look_inside(classifier, images).feature_maps
     if len(found) != 1:
       raise ValueError(
         f"{attribution.name} needs one last feature map, the input of a "
@@ -115,8 +115,7 @@ def _feature_map(classifier: Classifier, rows: Batch) -> tuple[Array, Array]:
     outputs = inside.intercepted(interceptor, classifier, rows.images)
     return outputs, seen[0].astype(offset.dtype)
 
-  image_shape = rows.images.shape[1:]
-  (shape,) = inside.look_inside(classifier, image_shape).feature_maps
+  (shape,) = inside.look_inside(classifier, rows.images).feature_maps
   offset = jnp.zeros((len(rows.images), *shape), rows.images.dtype)
   outputs, pull_back, feature_map = jax.vjp(with_offset, offset, has_aux=True)
   chosen = jax.nn.one_hot(rows.targets, outputs.shape[1], dtype=outputs.dtype)

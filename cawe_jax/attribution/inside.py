@@ -55,22 +55,23 @@ class Inside(NamedTuple):
   feature_maps: tuple[tuple[int, ...], ...]
 
 
-def look_inside(classifier: Classifier, image_shape: tuple[int, ...]) -> Inside:
+def look_inside(classifier: Classifier, images: Array) -> Inside:
   """See the layers that a network calls; it is traced once for a shape, not run.
 
   Args:
     classifier: Any network.
-    image_shape: ``(H, W, C)``.
+    images: ``[N, H, W, C]``, of which only shape and type are looked at.
 
   Example:
     >>> from cawe_jax.classifiers import from_function
     >>> brightness = from_function(lambda images: images.mean((1, 2, 3))[:, None], 8)
-    >>> look_inside(brightness, (8, 8, 1))
+    >>> look_inside(brightness, jnp.zeros((2, 8, 8, 1)))
     Inside(num_outputs=1, layers=0, unsuitable=(), feature_maps=())
   """
   leaves, structure = jax.tree.flatten(classifier)
   shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-  return _look_inside(structure, shapes, tuple(image_shape))
+  image = (1, *images.shape[1:]), jnp.result_type(images)
+  return _look_inside(structure, shapes, image)
 
 
 def check_relu_network(method: str, classifier: Classifier, images: Array) -> None:
@@ -79,7 +80,7 @@ def check_relu_network(method: str, classifier: Classifier, images: Array) -> No
   Raises:
     ValueError: One line that names the method, the network and what is in the way.
   """
-  seen = look_inside(classifier, images.shape[1:])
+  seen = look_inside(classifier, images)
   if seen.layers and not seen.unsuitable:
     return
   has = (
@@ -130,9 +131,7 @@ def _is_leaf(module: nn.Module) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _look_inside(
-  structure: Any, shapes: tuple[tuple, ...], image_shape: tuple[int, ...]
-) -> Inside:
+def _look_inside(structure: Any, shapes: tuple[tuple, ...], image: tuple) -> Inside:
   calls: list[str | None] = []
   feature_maps: list[tuple[int, ...]] = []
 
@@ -143,11 +142,10 @@ def _look_inside(
     return layer(*args, **kwargs)
 
   leaves = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
-  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   outputs = jax.eval_shape(
     functools.partial(intercepted, record),
     jax.tree.unflatten(structure, leaves),
-    images,
+    jax.ShapeDtypeStruct(*image),
   )
   names = sorted({name for name in calls if name})
   return Inside(outputs.shape[1], len(calls), tuple(names), tuple(feature_maps))
