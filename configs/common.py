@@ -60,7 +60,7 @@ def base(name: str, variant: str) -> ConfigDict:
   }
   if variant == "smoke":
     config.limit, config.batch_size = 2, 2
-    config.settings.steps = 4
+    config.settings.steps = 24
     # The smallest side that has five levels of db3.
     config.settings.image_size = 160
   if variant == "paper":

@@ -3,7 +3,8 @@ r"""ECCV 2022: any network can be explained.
     python -m experiments.run --config=configs/model_agnosticism.py --workdir=DIR \
         --config.axes.classifier="('efficientnet-lite0', 'vgg16=FILE.pth')"
 
-Run time: RUNTIME.
+Run time: 10 to 40 min on two CPU cores (estimated: 7 to 40 s for each of 60
+explanations); ``:smoke`` SMOKE.
 
 Paper: MobileNetV3-Small and VGG16 side by side. Here: EfficientNet-Lite0, 1 and 2,
 whose weights come as packages, each at its own size (224, 240, 260), 20 photographs,

@@ -84,7 +84,9 @@ class Job(NamedTuple):
 
   def point_label(self, point: int) -> str:
     """What tells a grid point from the job's others; empty where it is alone."""
-    return ", ".join(f"{name} {self.grid[point][name]:g}" for name in self.grid_axes)
+    return ", ".join(
+      f"{name.replace('_', ' ')} {self.grid[point][name]:g}" for name in self.grid_axes
+    )
 
 
 def expand(config: ConfigDict) -> tuple[Job, ...]:

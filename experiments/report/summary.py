@@ -51,8 +51,8 @@ class Row(NamedTuple):
     numbers: Means by name.
     seconds: Of one explanation, compilation apart; NaN if no batch was timed.
     compile_seconds: Of the whole job.
-    evaluations: Passes through the network that the method's recipe asks for; None for
-      a ranking.
+    evaluations: Passes through the network that the method's recipe asks for; None
+      where others are done too, and for rankings.
   """
 
   label: str
@@ -68,7 +68,9 @@ class Row(NamedTuple):
   @property
   def name(self) -> str:
     """The method and its place on the axes, in one line."""
-    values = ", ".join(f"{key} {_short(value)}" for key, value in self.axes.items())
+    values = ", ".join(
+      f"{key.replace('_', ' ')} {_short(value)}" for key, value in self.axes.items()
+    )
     return f"{self.label}, {values}" if values else self.label
 
 
@@ -115,7 +117,7 @@ def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
           _numbers(results, point),
           seconds,
           sum(t["compile_seconds"] for t in timings),
-          _evaluations(job),
+          _evaluations(job, results),
         )
       )
   return rows
@@ -127,7 +129,8 @@ def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean
   found = {
     name: mean([result[name][point] for result in results])
     for name in NUMBERS
-    if name in results[0]
+    # Of curves, the distortion has a second axis.
+    if name in results[0] and results[0][name].ndim == 1
   }
   for fraction in FRACTIONS if "fraction" in results[0] else ():
     place = np.flatnonzero(np.isclose(results[0]["fraction"], fraction))
@@ -137,8 +140,9 @@ def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean
   return found
 
 
-def _evaluations(job: Job) -> int | None:
-  if job.settings["ranking"] is not None:
+def _evaluations(job: Job, results: list[dict[str, np.ndarray]]) -> int | None:
+  has_curves = bool(results) and "fraction" in results[0]
+  if job.settings["ranking"] is not None or has_curves:
     return None
   method = make_methods(job)[0]
   draws = method.recipe.num_draws if method.perturbation.is_random else 1

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from experiments.axes import Job
 from experiments.report.summary import Row, selected_results, summarise
@@ -24,6 +23,9 @@ def write_tensorboard(jobs: Sequence[Job], store: Store, folder: Path) -> None:
   A run has ``mean/NAME`` (see :mod:`.summary`), of ``explain`` also ``history/NAME`` by
   step, of ``curves`` also ``curve/NAME`` by per mille of the entries.
   """
+  # Imported here since it imports torch where that is installed, for seconds.
+  from tensorboardX import SummaryWriter
+
   if folder.exists():
     shutil.rmtree(folder)
   rows = {(row.job, row.point): row for row in summarise(jobs, store)}

@@ -36,7 +36,7 @@ def test_every_combination_comes_once_and_in_order():
     assert not job.settings.keys() & set(ARRAY_SETTINGS)
     assert job.point_settings(2).keys() == SETTINGS.keys()
   assert jobs[0].name == "a,classifier=c1,wavelet=haar"
-  assert jobs[0].point_label(1) == "lagrange_multiplier 5, seed 1"
+  assert jobs[0].point_label(1) == "lagrange multiplier 5, seed 1"
 
 
 def test_a_sweep_without_axes_is_one_job_of_one_point():

@@ -1,0 +1,271 @@
+"""The report says what the files hold: planted numbers come back, names do no harm."""
+
+import csv
+import re
+import struct
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy import stats
+
+from configs import common
+from experiments.axes import expand
+from experiments.report import write_report
+from experiments.report.figures import FIGURES
+from experiments.report.gallery import write_gallery
+from experiments.report.summary import mean, summarise
+from experiments.report.tables import write_csv, write_markdown
+from experiments.store import open_store
+
+HOSTILE = "<script>alert('x')</script> | a\\b & \"c\" $x$"
+POINTS, STEPS, IMAGES = 2, 3, 4
+TIMING = {"compile_seconds": 1.5, "num_points": POINTS, "devices": ["cpu"]}
+
+
+def common_keys(number, selected=True):
+  return {
+    "id": np.array(f"{HOSTILE}{number}"),
+    "label": np.int64(3),
+    "label_name": np.array(HOSTILE),
+    "prediction": np.int64(3 if number else 4),
+    "prediction_name": np.array("tench"),
+    "confidence": np.float32(0.5),
+    "selected": np.bool_(selected),
+  }
+
+
+def explained(rng, number):
+  scalars = ("rate", "rate_l0", "distortion", "objective", "explanation_probability")
+  return {
+    **common_keys(number),
+    **{name: rng.random(POINTS, np.float32) for name in scalars},
+    "retained_probability": np.float32([0.5, np.nan]),
+    "input_image": rng.integers(0, 256, (8, 9, 3), np.uint8),
+    "explanation": rng.integers(0, 256, (POINTS, 8, 9), np.uint8),
+    "mask/0": rng.random((POINTS, 1, 4, 5, 1), np.float32),
+    "mask/1": rng.random((POINTS, 3, 4, 5, 1), np.float32),
+    "history/objective": np.float32([[1, 2, np.nan], [number, 5, np.nan]]),
+  }
+
+
+def curved(rng, number):
+  fraction = np.array([0.0, 0.01, 0.1, 0.5, 1.0])
+  shape = (POINTS, len(fraction))
+  return {
+    **common_keys(number),
+    "fraction": fraction,
+    "distortion": rng.random(shape, np.float32),
+    "score": rng.random(shape, np.float32),
+    "bits": np.tile(np.array([0, 1e3, 2e3, 5e3, 1e4]), (POINTS, 1)) * (1 + number),
+    "area": rng.random(POINTS),
+  }
+
+
+def make_config(task, **parts):
+  config = common.base("planted", "default")
+  config.task = task
+  config.methods = {"a": {"label": HOSTILE}, "b": {"label": "B"}}
+  config.axes = {"lagrange_multiplier": (2.0, 4.0)}
+  config.curve = {"mask": "keep", "distortion": "l2"}
+  return ConfigDict(config.to_dict() | parts)
+
+
+def plant(folder, make, config):
+  jobs = expand(config)
+  photographs = [(f"p{i}", 3) for i in range(IMAGES + 2)]
+  store = open_store(folder, {}, photographs)
+  rng = np.random.default_rng(0)
+  results = {}
+  for job in jobs:
+    results[job.name] = [make(rng, i) for i in range(IMAGES)]
+    for i, arrays in enumerate(results[job.name]):
+      store.write_result(job.name, i, arrays)
+    store.write_result(job.name, IMAGES, common_keys(IMAGES, selected=False))
+    store.write_timing(job.name, 0, {**TIMING, "seconds": 6.0, "num_images": 3})
+    store.write_timing(job.name, 1, {**TIMING, "seconds": 2.0, "num_images": 1})
+  store.write_error(IMAGES + 1, HOSTILE, f"bad: {HOSTILE}")
+  return jobs, store, results
+
+
+@pytest.fixture
+def explanations(tmp_path):
+  config = make_config("explain", report={"figures": tuple(FIGURES), "num_panels": 2})
+  config.report.figures = ("panels", "trade_off", "by_axis", "runtime")
+  jobs, store, results = plant(tmp_path, explained, config)
+  return config, jobs, store, results
+
+
+@pytest.fixture
+def curves(tmp_path):
+  config = make_config("curves", report={"figures": ("curves",)})
+  return config, *plant(tmp_path, curved, config)
+
+
+def test_means_and_standard_errors_are_scipys(explanations):
+  _, jobs, store, results = explanations
+  rows = summarise(jobs, store)
+  assert [(row.job, row.point) for row in rows] == [
+    ("a", 0),
+    ("a", 1),
+    ("b", 0),
+    ("b", 1),
+  ]
+  for row in rows:
+    assert row.num_images == IMAGES
+    assert row.axes == {"lagrange_multiplier": (2.0, 4.0)[row.point]}
+    values = np.float64([r["rate"][row.point] for r in results[row.job]])
+    found = row.numbers["rate"]
+    np.testing.assert_allclose(found.value, values.mean())
+    np.testing.assert_allclose(found.standard_error, stats.sem(values))
+    # 8 seconds for 4 photographs at 2 points.
+    assert row.seconds == 1.0
+    assert row.compile_seconds == 3.0
+    # The fast recipe: 200 steps of 2 draws.
+    assert row.evaluations == 400
+  assert rows[0].numbers["retained_probability"].value == 0.5
+  assert rows[1].numbers["retained_probability"].count == 0
+
+
+def test_one_photograph_has_no_standard_error():
+  found = mean([2.0, np.nan])
+  assert (found.value, found.count) == (2.0, 1)
+  assert np.isnan(found.standard_error)
+
+
+def test_the_csv_has_every_number(explanations):
+  _, jobs, store, results = explanations
+  write_csv(summarise(jobs, store), store.folder / "table.csv")
+  with open(store.folder / "table.csv", newline="") as file:
+    lines = list(csv.DictReader(file))
+  assert len(lines) == 4
+  assert lines[0]["method"] == HOSTILE
+  assert float(lines[3]["lagrange_multiplier"]) == 4.0
+  expected = np.mean([r["distortion"][1] for r in results["b"]], dtype=np.float64)
+  np.testing.assert_allclose(float(lines[3]["distortion"]), expected, rtol=1e-6)
+  assert lines[1]["retained_probability"] == ""
+  assert float(lines[0]["seconds_per_1000_evaluations"]) == 2.5
+
+
+def test_the_table_keeps_its_columns_whatever_names_hold(explanations):
+  config, jobs, store, _ = explanations
+  path = store.folder / "table.md"
+  write_markdown(config, summarise(jobs, store), store, path)
+  text = path.read_text()
+  lines = [line for line in text.splitlines() if line.startswith("|")]
+  counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+  assert len(lines) == 2 + 4
+  assert len(counts) == 1
+  assert "<script" not in text
+  assert "cannot be decoded: 1" in text
+
+
+def test_the_gallery_escapes_everything_and_asks_nobody(explanations):
+  config, jobs, store, _ = explanations
+  write_gallery(config, jobs, store, store.folder / "gallery.html")
+  page = (store.folder / "gallery.html").read_text()
+  assert "<script" not in page
+  assert "&lt;script&gt;" in page
+  sources = re.findall(r"""(?:src|href|url|action)\s*[=(]\s*["']?([^"'>\s]+)""", page)
+  assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+  assert "default-src 'none'" in page
+  # A photograph and two points of two methods, for each that was explained.
+  assert len(sources) == IMAGES * (1 + 2 * POINTS)
+  assert page.count("but it is") == 1
+
+
+def read_events(path):
+  """Tag, step and value: TensorBoard's record format, read by hand."""
+  from tensorboardX.proto.event_pb2 import Event
+
+  data, found, start = path.read_bytes(), [], 0
+  while start < len(data):
+    (length,) = struct.unpack_from("<Q", data, start)
+    event = Event.FromString(data[start + 12 : start + 12 + length])
+    found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+    start += 12 + length + 4
+  return found
+
+
+# tensorboardX imports torch where that is installed, for seconds.
+@pytest.mark.slow
+def test_tensorboard_reads_means_and_histories(explanations):
+  config, jobs, store, results = explanations
+  for _ in range(2):  # a second report replaces the first
+    write_report(config, jobs, store)
+  files = sorted((store.folder / "report" / "tensorboard").rglob("events.*"))
+  assert len(files) == 4
+  (file,) = (f for f in files if f.parent.name.startswith("001-B"))
+  found = {(tag, step): value for tag, step, value in read_events(file)}
+  assert ("history/objective", 2) not in found
+  assert found["history/objective", 0] == np.mean(range(IMAGES))
+  expected = np.mean([r["rate"][1] for r in results["b"]])
+  np.testing.assert_allclose(found["mean/rate", 0], expected, rtol=1e-6)
+
+
+def test_curves_are_means_with_a_standard_error(curves):
+  config, jobs, store, results = curves
+  figure = FIGURES["curves"](config, jobs, store)
+  whole, start, bits = figure.axes
+  assert len(whole.lines) == len(start.lines) == len(bits.lines) == 4
+  values = np.stack([r["distortion"][1] for r in results["b"]])
+  line, band = whole.lines[3], whole.collections[3]
+  np.testing.assert_allclose(line.get_xdata(), [0, 1, 10, 50, 100])
+  np.testing.assert_allclose(line.get_ydata(), values.mean(0), rtol=1e-6)
+  heights = band.get_paths()[0].vertices[:, 1]
+  upper = values.mean(0) + stats.sem(values, axis=0)
+  assert np.isclose(heights, upper.max(), rtol=1e-5).any()
+  # Images whose bits differ are averaged at equal bits: here 1000 bits are the second
+  # point of the first image, half as far in the second.
+  read = [np.interp(1e3, r["bits"][1], r["distortion"][1]) for r in results["b"]]
+  x, y = bits.lines[3].get_data()
+  # Between the places that are drawn, a few per cent apart, it is a broken line.
+  np.testing.assert_allclose(np.interp(1.0, x, y), np.mean(read), rtol=0.05)
+
+
+def test_the_table_of_curves_has_chosen_points_and_areas(curves):
+  _, jobs, store, results = curves
+  row = summarise(jobs, store)[0]
+  expected = np.mean([r["distortion"][0, 1] for r in results["a"]])
+  np.testing.assert_allclose(row.numbers["distortion_at_1_%"].value, expected)
+  assert "distortion_at_5_%" not in row.numbers
+  assert "distortion" not in row.numbers
+  np.testing.assert_allclose(
+    row.numbers["area"].value, np.mean([r["area"][0] for r in results["a"]])
+  )
+
+
+def test_the_trade_off_has_a_point_for_each_multiplier(explanations):
+  config, jobs, store, results = explanations
+  (axes,) = FIGURES["trade_off"](config, jobs, store).axes
+  x, y = axes.lines[0].get_data()
+  for point in range(POINTS):
+    rate = np.mean([r["rate"][point] for r in results["a"]])
+    distortion = np.mean([r["distortion"][point] for r in results["a"]])
+    np.testing.assert_allclose([x[point], y[point]], [100 * rate, distortion], 1e-6)
+
+
+def test_panels_show_the_stored_explanations(explanations):
+  config, jobs, store, results = explanations
+  axes = FIGURES["panels"](config, jobs, store).axes
+  assert len(axes) == 2 * (1 + 2 * POINTS)
+  shown = axes[1 + 2].images[0].get_array()
+  np.testing.assert_array_equal(shown, results["b"][0]["explanation"][0])
+
+
+@pytest.mark.slow
+def test_a_sweep_that_explained_nothing_has_a_report(tmp_path):
+  config = make_config("explain", report={"figures": tuple(FIGURES), "num_panels": 2})
+  config.report.figures = ("panels", "trade_off", "by_axis", "runtime")
+  jobs = expand(config)
+  store = open_store(tmp_path, {}, [("p", 3)])
+  for job in jobs:
+    store.write_result(job.name, 0, common_keys(0, selected=False))
+  paths = write_report(config, jobs, store)
+  assert [path.name for path in paths] == [
+    "table.md",
+    "table.csv",
+    "gallery.html",
+    "tensorboard",
+  ]
+  assert all(path.exists() for path in paths[:3])
