@@ -43,6 +43,7 @@ def base(name: str, variant: str) -> ConfigDict:
     "steps": config_dict.placeholder(int),
     "draws": config_dict.placeholder(int),
     "step_size": config_dict.placeholder(float),
+    "lagrange_multiplier": config_dict.placeholder(float),
     "seed": 0,
   }
   config.methods = ConfigDict()
@@ -60,7 +61,8 @@ def base(name: str, variant: str) -> ConfigDict:
   }
   if variant == "smoke":
     config.limit, config.batch_size = 2, 2
-    config.settings.steps = 24
+    # So few steps that the published multipliers would leave nothing to look at.
+    config.settings.steps, config.settings.lagrange_multiplier = 24, 1.0
     # The smallest side that has five levels of db3.
     config.settings.image_size = 160
   if variant == "paper":

@@ -27,5 +27,5 @@ def get_config(variant: str = "default") -> ConfigDict:
   config.axes.lagrange_multiplier = (4.0, 8.0, 16.0, 32.0, 64.0)
   config.report.figures = ("trade_off", "panels")
   if variant == "smoke":
-    config.axes.lagrange_multiplier = (4.0, 64.0)
+    config.axes.lagrange_multiplier = (0.5, 1.0)
   return config

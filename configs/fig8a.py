@@ -24,5 +24,5 @@ def get_config(variant: str = "default") -> ConfigDict:
   config.axes.lagrange_multiplier = (0.0, 50.0, 100.0, 200.0, 400.0, 800.0)
   config.report.figures = ("panels", "by_axis")
   if variant == "smoke":
-    config.axes.lagrange_multiplier = (0.0, 800.0)
+    config.axes.lagrange_multiplier = (0.0, 1.0)
   return config

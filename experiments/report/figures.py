@@ -122,6 +122,7 @@ def by_axis(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | N
     axes.set_xlabel(label)
     axes.set_yticks(places, [_plain(row.name) for row in rows])
     axes.grid(alpha=0.2)
+    axes.margins(y=0.3)
     axes.set_xlim(left=0)
   return figure
 
