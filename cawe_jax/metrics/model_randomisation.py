@@ -201,6 +201,8 @@ def _inner_program(equation: Any) -> Any:
   return None
 
 
-@jax.jit
 def _shuffled(parameter: Array, key: Array) -> Array:
-  return jax.random.permutation(key, parameter.ravel()).reshape(parameter.shape)
+  # NumPy's, because jax.random compiles a sort for every shape.
+  rng = np.random.default_rng(np.ravel(jax.random.key_data(key)))
+  flat = np.ravel(parameter)
+  return jnp.asarray(flat[rng.permutation(flat.size)].reshape(np.shape(parameter)))
