@@ -115,6 +115,11 @@ class Store(NamedTuple):
           found.append(dict(archive))
     return found
 
+  def remove_leftovers(self) -> None:
+    """Remove what a killed run was just writing; only once everything is done."""
+    for path in (self.folder / "results").glob("*/.*"):
+      path.unlink(missing_ok=True)
+
   def write_timing(self, job: str, batch: int, timing: Mapping[str, Any]) -> None:
     """Write how long one batch took."""
     path = self.folder / "timings" / job / f"{batch:05d}.json"

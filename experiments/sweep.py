@@ -125,6 +125,7 @@ def finish(sweep: Sweep, console: Console) -> None:
   if sweep.num_left:
     console.print(f"{sweep.num_left} results are left to other processes", markup=False)
     return
+  sweep.store.remove_leftovers()
   for path in write_report(sweep.config, sweep.jobs, sweep.store):
     print(path, flush=True)
 

@@ -93,6 +93,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(finished, tmp_path
   assert kills > 0
   finish(start(tmp_path))
   assert contents(tmp_path) == contents(finished[0]), seed
+  assert not list((tmp_path / "results").rglob(".*"))
 
 
 @pytest.mark.slow

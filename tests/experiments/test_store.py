@@ -47,6 +47,17 @@ def test_an_interrupted_write_leaves_nothing_that_counts(store):
   assert store.read_results("job") == []
 
 
+def test_what_a_killed_run_left_half_written_goes_in_the_end(store):
+  store.write_result("job", 0, {"id": np.array("a")})
+  half = store.result_path("job", 1).with_name(".00001-x-0123abcd.npz")
+  half.write_bytes(b"PK")
+  assert not store.is_done("job", 1)
+  assert len(store.read_results("job")) == 1
+  store.remove_leftovers()
+  assert not half.exists()
+  assert store.is_done("job", 0)
+
+
 def test_an_image_that_fails_is_not_waited_for(store):
   store.write_error(1, "n02/c.jpg", "truncated")
   assert store.read_errors() == [{"id": "n02/c.jpg", "error": "truncated"}]
