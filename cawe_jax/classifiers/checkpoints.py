@@ -24,7 +24,7 @@ from cawe_jax.classifiers.torch_format import read_legacy, read_zip
 from cawe_jax.classifiers.torch_pickle import Tensor
 
 MAX_FILE_BYTES = 8 * 2**30
-"""Largest checkpoint that is read. It takes up to three times this much memory."""
+"""Largest checkpoint. Reading takes three times its size, six in half precision."""
 
 _WRAPPERS = ("model", "state_dict")
 

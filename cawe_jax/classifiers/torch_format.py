@@ -73,7 +73,11 @@ def read_zip(data: bytes, select: Select) -> dict[str, np.ndarray]:
         raise ValueError(f"storage {key!a} is missing")
       if entry.file_size != num_bytes(element_type, num_elements):
         raise ValueError(f"storage {key!a} is of another size than declared")
-      storages[key] = decode_elements(archive.read(entry), element_type)
+      raw = archive.read(entry)
+      # The index states the length twice, and what is read is the shorter.
+      if len(raw) != entry.file_size:
+        raise ValueError(f"storage {key!a} is truncated")
+      storages[key] = decode_elements(raw, element_type)
   return {name: _cut(t, storages[t.storage.key]) for name, t in tensors.items()}
 
 
@@ -88,6 +92,9 @@ def read_legacy(data: bytes, select: Select) -> dict[str, np.ndarray]:
   tensors = select(content.value)
   wanted = _keys(tensors, len(data))
   keys = evaluate(file).value
+  # Texts alone: comparing two nested lists can take exponential time.
+  if not all(type(key) is str for key in keys):
+    raise ValueError("a storage key is not text")
   if sorted(keys) != sorted(content.storages):
     raise ValueError("storages do not match the tensors")
   storages = {}
@@ -150,12 +157,14 @@ def _keys(tensors: dict[str, Tensor], num_bytes_of_file: int) -> set[str]:
 
 
 def _cut(tensor: Tensor, storage: np.ndarray) -> np.ndarray:
-  """A contiguous copy of a tensor, whose bounds :func:`_keys` has checked."""
+  """A contiguous copy of a tensor; NumPy checks once more that it lies inside."""
   if 0 in tensor.shape:
     return np.empty(tensor.shape, storage.dtype)
-  view = np.lib.stride_tricks.as_strided(
-    storage[tensor.offset :],
+  view = np.ndarray(
     tensor.shape,
+    storage.dtype,
+    storage.data,
+    tensor.offset * storage.itemsize,
     [step * storage.itemsize for step in tensor.strides],
   )
   return np.array(view, order="C")

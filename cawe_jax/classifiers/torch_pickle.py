@@ -7,9 +7,10 @@ descriptions of tensors together. Nothing is imported, no attribute is read or s
 the only functions are the ones below, under the names that PyTorch's files use. An
 instruction or a name beyond them refuses the file.
 
-Nor can a small file ask for much: strings and the memo take what is in the file, and
-nothing is recursive. (Python's unpickler can be made to reserve gigabytes by a few
-bytes, https://github.com/python/cpython/issues/115952.)
+Nor can a small file ask for much: strings and the memo take what is in the file, no
+instruction copies what another made, and nothing is recursive. (Python's unpickler can
+be made to reserve gigabytes by a few bytes,
+https://github.com/python/cpython/issues/115952.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NamedTuple
+
+MAX_PICKLE_BYTES = 16 * 2**20
+"""One of 10,000 tensors has 1.2 MB; in memory one byte can become 72."""
+# Larger ones with equal remainders modulo 2**61 - 1 would share one hash, and the time
+# of a dictionary of such keys is quadratic. (Text is hashed with a secret.)
+_MAX_INTEGER_KEY = 2**60
+_MAX_STORAGE_KEY = 100  # Characters; the keys are decimal numbers.
 
 
 class ElementType(NamedTuple):
@@ -65,7 +73,8 @@ def evaluate(file: BinaryIO) -> Evaluated:
     The value and the storages that it refers to.
 
   Raises:
-    ValueError: An instruction or a name is not among those that are read.
+    ValueError: An instruction or a name is not among those that are read, or the pickle
+      is longer than :data:`MAX_PICKLE_BYTES`.
     Exception: Damaged files raise also IndexError, TypeError and others.
 
   Example:
@@ -82,13 +91,16 @@ def evaluate(file: BinaryIO) -> Evaluated:
   storages: dict[str, Storage] = {}
 
   def since_mark() -> list[Any]:
-    start = marks.pop()
-    items = stack[start:]
-    del stack[start:]
+    first = marks.pop()
+    items = stack[first:]
+    del stack[first:]
     return items
 
   argument: Any
+  start = file.tell()
   for opcode, argument, _ in pickletools.genops(file):
+    if file.tell() - start > MAX_PICKLE_BYTES:
+      raise ValueError(f"a pickle is longer than {MAX_PICKLE_BYTES} bytes")
     match opcode.name:
       case "PROTO":
         if argument != 2:
@@ -170,6 +182,8 @@ def _update(target: Any, items: Iterable[tuple[Any, Any]]) -> None:
     # Not only unwanted: the hash of a deeply nested tuple overflows C's stack.
     if not isinstance(key, str | int):
       raise ValueError(f"a key of type {type(key).__name__} is refused")
+    if isinstance(key, int) and abs(key) > _MAX_INTEGER_KEY:
+      raise ValueError("an integer key beyond 2**60 is refused")
     if key in target:
       raise ValueError(f"key {key!a} occurs twice")
     target[key] = value
@@ -185,14 +199,20 @@ def _storage(pid: Any) -> Storage:
       str(),
       int(size),
       None,
-    ) if size >= 0:
+    ) if size >= 0 and len(key) <= _MAX_STORAGE_KEY:
       return Storage(key, kind, size)
   raise ValueError("storage reference of unknown form")
 
 
-def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+def _dictionary(pairs: Any = None) -> dict[Any, Any]:
   result: dict[Any, Any] = {}
-  _update(result, [(key, value) for key, value in pairs])
+  if pairs is not None:
+    # As Python 2 wrote it: a list of pairs, made for this call alone. It is used up,
+    # because a file of few bytes could call for a copy of one list many times.
+    if type(pairs) is not list:
+      raise ValueError(f"a dictionary of a {type(pairs).__name__} is refused")
+    _update(result, ((key, value) for key, value in pairs))
+    pairs.clear()
   return result
 
 

@@ -19,7 +19,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cawe_jax.classifiers import checkpoints
+from cawe_jax.classifiers import checkpoints, torch_format, torch_pickle
+from cawe_jax.classifiers.torch_pickle import Storage, Tensor
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
@@ -374,6 +375,64 @@ def test_deep_nesting_does_not_crash(tmp_path):
   refused(zipped(b"\x80\x02" + deep + b".", {}), tmp_path, "holds a tuple")
 
 
+def test_storage_keys_that_are_not_text_are_not_compared(tmp_path):
+  """Comparing two lists of equal lists of equal lists ... took 2**40 steps."""
+
+  def nested(first):
+    # Each list holds the one before twice, found in the memo.
+    lists = [
+      b"](h%ch%ceq%c" % (place, place, place + 1) for place in range(first, first + 40)
+    ]
+    return b"]q%c" % first + b"".join(lists)
+
+  keys = b"\x80\x02" + nested(0) + nested(100) + b"](h\x28h\x8ce."
+  content = dump({"w": tensor("a", 24, (24,), (1,))})
+  head = dump(MAGIC) + dump(PROTOCOL) + dump(SYSTEM)
+  refused(head + content + keys, tmp_path, "a storage key is not text")
+
+
+def test_a_list_of_pairs_makes_one_dictionary(tmp_path):
+  """A copy for each call would take quadratic memory."""
+  pairs = b"](" + b"".join(b"M%sN\x86" % struct.pack("<H", n) for n in range(2000))
+  calls = b"h\x01h\x00R" * 2000
+  named = b"ccollections\nOrderedDict\nq\x01"
+  path = tmp_path / "weights.pth"
+  path.write_bytes(
+    zipped(b"\x80\x02" + pairs + b"e\x85q\x00" + named + calls + b".", {})
+  )
+  tracemalloc.start()
+  with contextlib.suppress(ValueError):
+    checkpoints.read_checkpoint(path)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 5e6  # 2,000 copies would be 200 MB
+
+  def old(pairs):
+    return Call(Global("collections", "OrderedDict"), pairs)
+
+  good = tensor("a", 24, (24,), (1,))
+  content = {"a": NUMBERS}
+  assert list(read(zipped(old([["w", good]]), content), tmp_path)) == ["w"]
+  refused(zipped(old((("w", good),)), content), tmp_path, "dictionary of a tuple")
+
+
+def test_integer_keys_cannot_share_a_hash(tmp_path):
+  """Multiples of 2**61 - 1 all hash to 0, and each is compared with all others."""
+  beside = {"state": {0: 1, 2**47: 2}}  # By address, as PyTorch once numbered.
+  good = {"w": tensor("a", 24, (24,), (1,))}
+  assert len(read(zipped({"model": good, **beside}, {"a": NUMBERS}), tmp_path)) == 1
+  for key in (2**61 - 1, 1 - 2**61, 2**1000):
+    refused(zipped({key: 1}, {}), tmp_path, "an integer key beyond")
+
+
+@both_formats
+def test_long_pickles_and_keys_are_refused(write, tmp_path, monkeypatch):
+  content = {"w": tensor("a" * 101, 24, (24,), (1,))}, {"a" * 101: NUMBERS}
+  refused(write(*content), tmp_path, "storage reference of unknown form")
+  monkeypatch.setattr(torch_pickle, "MAX_PICKLE_BYTES", 300)
+  refused(write(*CONTENT), tmp_path, "a pickle is longer than 300 bytes")
+
+
 # ---- Bounds ----
 
 
@@ -484,6 +543,26 @@ def test_overlapping_entries_are_refused(tmp_path):
   tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, size, start, 0)
   forged = data[:start] + b"".join(index + copies) + tail
   refused(forged, tmp_path, "its entries are larger than the file")
+
+
+def test_an_entry_shorter_than_the_index_says_is_refused(tmp_path):
+  """Of its two lengths one sizes the tensor and the other what is read.
+
+  As a strided view of too few bytes such a tensor showed the process's memory.
+  """
+  size = 10**6
+  data = bytearray(zipped({"w": tensor("a", size, (size,), (1,))}, {"a": NUMBERS[:1]}))
+  entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"archive/data/a"))
+  struct.pack_into("<L", data, entry + 24, 4 * size)
+  # The index may only promise what the file has bytes for.
+  padded = b"PK\x03\x04" + bytes(4 * size) + bytes(data)
+  refused(padded, tmp_path, "storage 'a' is truncated")
+
+
+def test_a_view_is_checked_by_numpy_too():
+  described = Tensor(Storage("a", "F32", 10**6), 0, (10**6,), (1,))
+  with pytest.raises((TypeError, ValueError), match="buffer"):
+    torch_format._cut(described, NUMBERS)
 
 
 def test_names_of_entries_mean_nothing(tmp_path):
