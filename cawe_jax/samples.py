@@ -2,8 +2,8 @@
 
 scikit-image carries four under free licences: the cat ``chelsea`` and the cup
 ``coffee`` (CC0), the ``rocket`` (SpaceX, CC0) and the ``astronaut`` (NASA, public
-domain). foolbox carries twenty ImageNet photographs of 512x512 pixels or more with their
-labels, here ``imagenet-00`` to ``imagenet-19``. Only the files are looked up:
+domain). foolbox carries twenty ImageNet photographs of 512x512 pixels or more with
+their labels, here ``imagenet-00`` to ``imagenet-19``. Only the files are looked up:
 neither package is imported and nothing is downloaded.
 """
 
