@@ -86,7 +86,13 @@ def _for_networks_with_a_map(attribution: Attribution) -> Attribution:
         "GlobalAveragePool or AdaptiveAveragePool of cawe_jax.classifiers.layers; "
         f"classifier {classifier.name!r} has {len(found) or 'none'}"
       )
-    return attribution.attribute(classifier, images, targets, keys)
+    try:
+      return attribution.attribute(classifier, images, targets, keys)
+    except jax.errors.UnexpectedTracerError:
+      raise ValueError(
+        f"{attribution.name} cannot take a feature map out of a function under jax.jit;"
+        f" give classifier {classifier.name!r} one that is not compiled"
+      ) from None
 
   return attribution._replace(attribute=attribute)
 

@@ -58,9 +58,11 @@ def lrp(epsilon: float = 1e-6, gamma: float = 0.25) -> Attribution:
 
   Where all biases are zero the relevance of the pixels adds up to the target's output.
   Biases take their share and keep it, as in the literature, but for those of the first
-  layer, whose share the pixels get. Signed, summed over colours. For convolutional
-  networks with ReLU or ReLU6 whose normalisations are folded (as this library's are);
-  for others it raises a ValueError.
+  layer, whose share the pixels get. Those of folded normalisations are large: of two
+  photographs' logits in EfficientNet-Lite0 the pixels got 1 %, with gamma 0 a sum of
+  large numbers of either sign. Signed, summed over colours. For convolutional networks
+  with ReLU or ReLU6 whose normalisations are folded (as this library's are); for others
+  it raises a ValueError.
 
   Args:
     epsilon: Absorbs relevance of weak outputs, at least 0.

@@ -109,21 +109,20 @@ def test_one_target_for_all_images(tiny, images, key):
   np.testing.assert_array_equal(one, each)
 
 
-@pytest.mark.parametrize("name", TABLE)
+# The others reach into layers, which do not know how many colours there are.
+@pytest.mark.parametrize("name", ["integrated_gradients", "var_grad", "lime", "rise"])
 def test_grey_images(name, key):
   def apply(params, images):
-    return jnp.stack([images.sum((1, 2, 3)), images[:, 0].sum((1, 2))], 1)
+    return jnp.stack([images.sum((1, 2, 3)), (images[:, 0] ** 2).sum((1, 2))], 1)
 
-  if name in ("guided_backprop", "lrp", "grad_cam", "guided_grad_cam"):
-    pytest.skip("reaches into layers, which do not know how many colours there are")
   images = np.random.default_rng(0).random((1, 9, 8, 1), np.float32)
-  relevance = TABLE[name]()(Classifier(apply, (), 8), images, 0, key)
-  assert all(np.isfinite(leaf).all() for leaf in relevance)
+  (leaf,) = TABLE[name]()(Classifier(apply, (), 8), images, 1, key)
+  assert leaf.shape == (1, 1, 9, 8, 1)
 
 
 BAD_CALLS = {
   "images has shape (12, 10, 3); it must be [B, H, W, C]": {"images": lambda x: x[0]},
-  "images has values in [0.0, 2.": {"images": lambda x: x / x.max() * 2 - x.min() * 0},
+  "images has values in [-1.0, -1.0]": {"images": lambda x: 0 * x - 1},
   "images has type int32": {"images": lambda x: x.astype(np.int32)},
   "targets is None": {"targets": lambda _: None},
   "targets is [1, 2]; it must be one integer": {"targets": lambda _: [1, 2]},
@@ -134,11 +133,9 @@ BAD_CALLS = {
 
 @pytest.mark.parametrize("message", BAD_CALLS)
 def test_bad_calls_are_refused_in_one_line(message, tiny, images, key):
-  arguments = {"images": images * 0 + images, "targets": TARGETS, "key": key}
+  arguments = {"images": images, "targets": TARGETS, "key": key}
   for name, change in BAD_CALLS[message].items():
     arguments[name] = change(arguments[name])
-  if "2." in message:
-    arguments["images"][0, 0, 0, 0] = 0
   with pytest.raises(ValueError) as error:  # noqa: PT011
     attribution.gradient_x_input()(tiny, **arguments)
   assert message in str(error.value)
@@ -258,6 +255,8 @@ def test_a_network_that_was_compiled_before(tiny, images, key):
     plain(compiled, images, TARGETS, key)[0], plain(tiny, images, TARGETS, key)[0],
     rtol=1e-5, atol=1e-5,
   )  # fmt: skip
+  with pytest.raises(ValueError, match=r"cannot take .* jax\.jit"):
+    attribution.grad_cam()(compiled, images, TARGETS, key)
   guided = attribution.guided_backprop()
   for _ in range(2):
     np.testing.assert_allclose(

@@ -47,8 +47,7 @@ def assert_close(actual, expected):
   np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_steps", [1, 7])
-@pytest.mark.parametrize("baseline", [0.0, 0.25])
+@pytest.mark.parametrize(("num_steps", "baseline"), [(1, 0.0), (7, 0.25)])
 def test_integrated_gradients(num_steps, baseline):
   method = integrated_gradients(num_steps, baseline)
   assert_close(maps(method, LINEAR), (OWN * (IMAGES - baseline)).sum(-1))
