@@ -133,12 +133,6 @@ def gather_taps(
   (above, _), (left, _) = padding
   # Phases of the input; pixels that no window sees may follow the last window's.
   num_rows, num_columns = -(-height // stride), -(-width // stride)
-  reach = kernel_size  # no shift is longer
-  beyond = (
-    (reach, reach + max(num_rows - out_height, 0)),
-    (reach, reach + max(num_columns - out_width, 0)),
-  )
-  padded = tuple(jnp.pad(array, ((0, 0), *beyond, (0, 0))) for array in arrays)
 
   def shifts(low: int, phase: int) -> list[tuple[int, int]]:
     return [
@@ -147,11 +141,21 @@ def gather_taps(
       if (phase + low - i) % stride == 0
     ]
 
+  def beyond(low: int, size: int, out_size: int) -> tuple[int, int]:
+    """Zeros before and after that the longest shifts reach."""
+    reached = [s for phase in range(stride) for _, s in shifts(low, phase)]
+    return max(0, -min(reached)), max(0, max(reached) + size - out_size)
+
+  rows_beyond = beyond(above, num_rows, out_height)
+  columns_beyond = beyond(left, num_columns, out_width)
+  edges = ((0, 0), rows_beyond, columns_beyond, (0, 0))
+  padded = tuple(jnp.pad(array, edges) for array in arrays)
+
   def one_phase(a: int, b: int) -> Array:
     parts = []
     for i, row in shifts(above, a):
       for j, column in shifts(left, b):
-        top, start = row + reach, column + reach
+        top, start = row + rows_beyond[0], column + columns_beyond[0]
         shifted = (
           array[:, top : top + num_rows, start : start + num_columns]
           for array in padded
