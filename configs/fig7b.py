@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=configs/fig7b.py --workdir=DIR
 
-Run time: as ``fig7a``; ``:smoke`` 10 to 30 s where ``fig7a`` has compiled before.
+Run time: as ``fig7a``; ``:smoke`` 30 s of processor time.
 
 Paper: as Fig. 7a, with the mirrored question. Here: as ``fig7a``.
 """

@@ -3,7 +3,7 @@
     python -m experiments.run --config=configs/fig8b.py --workdir=DIR
 
 Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
-explanations); ``:smoke`` SMOKE.
+explanations); ``:smoke`` 48 s of processor time.
 
 Paper: CartoonX with adaptive Gaussian noise and with zeros, one image. Here also
 adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 20

@@ -3,7 +3,7 @@
     python -m experiments.run --config=configs/fig8c.py --workdir=DIR
 
 Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
-explanations); ``:smoke`` SMOKE.
+explanations); ``:smoke`` 42 s of processor time.
 
 Paper: CartoonX with several mother wavelets, one image. Here: five whose five levels
 fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 20 photographs, the fast

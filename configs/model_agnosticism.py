@@ -4,7 +4,7 @@ r"""ECCV 2022: any network can be explained.
         --config.axes.classifier="('efficientnet-lite0', 'vgg16=FILE.pth')"
 
 Run time: 10 to 40 min on two CPU cores (estimated: 7 to 40 s for each of 60
-explanations); ``:smoke`` SMOKE.
+explanations); ``:smoke`` 49 s of processor time.
 
 Paper: MobileNetV3-Small and VGG16 side by side. Here: EfficientNet-Lite0, 1 and 2,
 whose weights come as packages, each at its own size (224, 240, 260), 20 photographs,
