@@ -7,6 +7,7 @@ drawn with matplotlib's object interface, as in :mod:`cawe_jax.figures`.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from ml_collections import ConfigDict
 
 from cawe_jax.metrics import on_axis
@@ -124,6 +126,7 @@ def by_axis(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | N
     axes.grid(alpha=0.2)
     axes.margins(y=0.3)
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
   return figure
 
 
@@ -166,7 +169,8 @@ def runtime(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | N
   figure = _figure(8, 1 + 0.4 * len(rows))
   axes = figure.subplots()
   places = -np.arange(len(rows))
-  axes.barh(places, [row.seconds for row in rows], color="#1f7a99")
+  axes.plot([row.seconds for row in rows], places, "o", color="#1f7a99")
+  axes.grid(alpha=0.2)
   axes.set_yticks(places, [_plain(row.name) for row in rows])
   axes.set_xscale("log")
   axes.set_xlabel("seconds for one photograph, compilation apart")
@@ -174,11 +178,11 @@ def runtime(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | N
     axes.annotate(
       f"{row.seconds:.3g}",
       (row.seconds, place),
-      (3, -3),
+      (6, -3),
       textcoords="offset points",
       fontsize=8,
     )
-  axes.margins(x=0.15)
+  axes.margins(0.2)
   return figure
 
 
@@ -219,7 +223,8 @@ def _heading(result: dict[str, np.ndarray]) -> str:
   said = f"{result['prediction_name']} ({result['confidence']:.2f})"
   if result["label"] < 0 or result["label"] == result["prediction"]:
     return _plain(said)
-  return _plain(f"{result['label_name']}\ntaken for {said}")
+  whole = f"{result['label_name']}, taken for {said}"
+  return _plain("\n".join(textwrap.wrap(whole, 30)))
 
 
 def _caption(row: Row, result: dict[str, np.ndarray], point: int) -> str:
