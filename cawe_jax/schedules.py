@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from cawe_jax.memo import memoised
 from cawe_jax.types import Array
 
@@ -39,28 +37,3 @@ def constant() -> Schedule:
 def linear_decay() -> Schedule:
   """The step size falls to zero in a straight line; the multiplier stays."""
   return Schedule("linear_decay()", lambda t, x: x, lambda t, x: x * (1 - t))
-
-
-@memoised
-def continuation(
-  start: float = 20.0, hold: float = 0.5, decay: float = 0.1
-) -> Schedule:
-  """The multiplier falls to its value, then the step size falls.
-
-  Args:
-    start: Multiplier at the beginning, where it is above the final one.
-    hold: Share of the run at ``start``; then it falls geometrically and reaches its
-      final value at the end.
-    decay: The last step size as a share of the first, reached geometrically.
-  """
-
-  def multiplier(progress: Array, final: Array) -> Array:
-    first = jnp.maximum(start, final)
-    fraction = jnp.clip((progress - hold) / (1 - hold), 0, 1)
-    return first * (final / first) ** fraction
-
-  def step_size(progress: Array, full: Array) -> Array:
-    return full * decay**progress
-
-  name = f"continuation(start={start}, hold={hold}, decay={decay})"
-  return Schedule(name, multiplier, step_size)

@@ -251,7 +251,6 @@ TABLE = {
   schedules: {
     "constant": schedule(schedules.constant),
     "linear_decay": schedule(schedules.linear_decay),
-    "continuation": schedule(lambda: schedules.continuation(20.0, hold=0.25)),
   },
   stopping: {
     "never": Row(stopping.never, run_stopping, data_of_stopping),
@@ -379,5 +378,4 @@ def test_components_made_from_other_arguments_differ():
   assert wavelet() is wavelet("db3", levels=5, mode="zero")
   assert perturbations.constant(0.0) is not perturbations.constant(1.0)
   assert initial_masks.ones() is not initial_masks.zeros()
-  assert schedules.continuation(1.0) is not schedules.continuation(2.0)
   assert solvers.adam() is not solvers.adam(b2=0.9)

@@ -17,18 +17,3 @@ def test_linear_decay():
   steps = schedules.linear_decay().step_size(PROGRESS, 0.2)
   np.testing.assert_allclose(steps, [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-7)
   assert schedules.linear_decay().multiplier(0.9, 5.0) == 5.0
-
-
-def test_continuation_falls_geometrically_after_the_hold():
-  schedule = schedules.continuation(start=16.0, hold=0.5, decay=0.01)
-  values = [float(schedule.multiplier(p, 1.0)) for p in PROGRESS]
-  # Rounding of float32 powers.
-  np.testing.assert_allclose(values, [16, 16, 16, 4, 1], rtol=1e-5)
-  np.testing.assert_allclose(
-    schedule.step_size(PROGRESS, 1.0), 0.01**PROGRESS, rtol=1e-5
-  )
-
-
-def test_continuation_never_starts_below_the_final_multiplier():
-  schedule = schedules.continuation(start=16.0)
-  assert float(schedule.multiplier(0.0, 50.0)) == 50.0

@@ -1,0 +1,156 @@
+"""Photographs, settings and runs that the comparison with the published algorithm uses.
+
+Both published settings are CartoonX with db3 wavelets and 5 levels on
+EfficientNet-Lite0 at 224x224. Every mask, whoever found it, is scored on the same fresh
+draws, in groups, so that the difference of two masks has a standard error of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import cawe_jax as cawe
+from cawe_jax import perturbations
+from cawe_jax.methods import Method
+from cawe_jax.recipes import Recipe
+from cawe_jax.session import Session
+from cawe_jax.types import Mask, Perturbation
+
+NUM_GROUPS, GROUP_DRAWS = 64, 4
+MINIMUM_PROBABILITY = 0.6
+_FIRST_STEP = 2**31  # no run has as many
+
+
+class Setting(NamedTuple):
+  """What is optimised; the noise has one name for the library and for PyTorch."""
+
+  lagrange_multiplier: float
+  noise: str
+  perturbation: Perturbation
+
+  def method(self, recipe: Recipe) -> Method:
+    """CartoonX as set, searched by a recipe."""
+    return cawe.cartoonx(
+      self.lagrange_multiplier, perturbation=self.perturbation, recipe=recipe
+    )
+
+
+SETTINGS = {
+  "gaussian-20": Setting(20.0, "gaussian", perturbations.adaptive_gaussian()),
+  "uniform-1": Setting(1.0, "uniform", perturbations.adaptive_uniform()),
+}
+
+
+class Photograph(NamedTuple):
+  """A name and an image ``[224, 224, 3]``."""
+
+  name: str
+  image: np.ndarray
+
+
+class Score(NamedTuple):
+  """What a mask is worth on the fresh draws.
+
+  Attributes:
+    distortions: Mean over each group of draws.
+    weighted_rate: Multiplier times rate.
+  """
+
+  distortions: list[float]
+  weighted_rate: float
+
+  @property
+  def objective(self) -> float:
+    """Mean distortion and the weighted rate."""
+    return float(np.mean(self.distortions)) + self.weighted_rate
+
+  def minus(self, other: Score) -> tuple[float, float]:
+    """Difference of the objectives and its standard error."""
+    change = np.subtract(self.distortions, other.distortions)
+    error = change.std(ddof=1) / len(change) ** 0.5
+    return self.objective - other.objective, float(error)
+
+
+class Run(NamedTuple):
+  """A finished optimisation of one photograph.
+
+  Attributes:
+    mask: What it found, with a leading axis of 1.
+    score: On the fresh draws.
+    seconds: Of the steps, compilation not included where it has run before.
+    evaluations: Draws, forward and backward.
+    history: Noisy objective of every step.
+  """
+
+  mask: Mask
+  score: Score
+  seconds: float
+  evaluations: int
+  history: list[float]
+
+
+def sure_photographs(folder: Path, classifier: Any, count: int) -> list[Photograph]:
+  """The first of a folder whose predicted class has ``MINIMUM_PROBABILITY``.
+
+  Raises:
+    SystemExit: There is none.
+  """
+  found: list[Photograph] = []
+  for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    image = np.asarray(cawe.load_image(path, size=classifier.input_size))
+    if jax.nn.softmax(classifier(image[None])[0]).max() >= MINIMUM_PROBABILITY:
+      found.append(Photograph(path.stem, image))
+    if len(found) == count:
+      break
+  if not found:
+    raise SystemExit(f"--images {folder}: no photograph that the network is sure of")
+  return found
+
+
+def open_session(classifier: Any, photograph: Photograph, method: Method) -> Session:
+  """One photograph and one method on the devices."""
+  return Session(
+    classifier,
+    photograph.image[None],
+    method,
+    key=jax.random.key(0),
+    targets=None,
+    image_ids=None,
+    rows=None,
+  )
+
+
+def optimise(session: Session, classifier: Any, method: Method) -> Run:
+  """Search a mask as :func:`cawe_jax.explain` does, and score it."""
+  explain = importlib.import_module("cawe_jax.explain")  # the name is a function's too
+  _, empty = explain.empty_masks(session)
+  before = time.perf_counter()
+  mask, num_steps, history = explain.optimise(
+    session, classifier, method, empty, None, None
+  )
+  seconds = time.perf_counter() - before
+  return Run(
+    mask,
+    score(session, mask, method.lagrange_multiplier),
+    seconds,
+    int(num_steps[0]) * session.num_draws,
+    [round(float(value), 6) for value in history.objective[0]],
+  )
+
+
+def score(session: Session, mask: Mask, lagrange_multiplier: float) -> Score:
+  """Score a mask ``[1, ...]`` on draws that no run has seen."""
+  groups = [
+    session.estimate(mask, _FIRST_STEP + group, GROUP_DRAWS).distortion[0]
+    for group in range(NUM_GROUPS)
+  ]
+  rate = np.mean(np.concatenate([np.ravel(leaf) for leaf in mask]))
+  return Score(
+    [round(float(value), 8) for value in groups], float(lagrange_multiplier * rate)
+  )
