@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 OUT ?= out
 TEST_PROCESSES ?= 2
 
-.PHONY: help explain test test-slow lint typecheck doctest lock wheel clean
+.PHONY: help explain test test-slow bench lint typecheck doctest lock wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ test: $(STAMP) ## the fast tests
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
 	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP) ## speed against PyTorch; IMAGES=FOLDER adds time to quality
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
+	$(BIN)/python -m experiments.bench $(if $(IMAGES),--images $(IMAGES))
 
 lint: $(STAMP) ## format and lint
 	$(BIN)/ruff format --check .

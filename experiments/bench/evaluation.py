@@ -22,9 +22,8 @@ import cawe_jax as cawe
 from cawe_jax import distortions, perturbations, representations
 from cawe_jax import objective as objective_
 from cawe_jax.objective import Draws, Objective, Tile
+from experiments.bench import machine
 
-# Published 407 M multiply-adds: forward, and as much again for the input gradient.
-GFLOP = 4 * 0.407
 LOOP = 8
 
 
@@ -83,7 +82,7 @@ def main() -> None:
     )
     return jax.tree.map(lambda s, g, d: s + 1e-6 * (g + d), masks, *gradients)
 
-  floor = GFLOP / _gflops(repeats) * 1e3
+  floor = machine.floor_milliseconds(repeats)
   parts = {
     "network forward": (forward, images),
     "network forward and input gradient": (network, images),
@@ -91,10 +90,7 @@ def main() -> None:
     "noise": (noise, stack),
     "whole evaluation": (whole, masks),
   }
-  print(
-    f"{jax.devices()[0].device_kind}, {len(jax.devices())} device(s), jax "
-    f"{jax.__version__}, {rows} rows; floor {floor:.1f} ms"
-  )
+  print(f"{machine.describe()}\n{rows} rows; floor {floor:.1f} ms")
   print(f"{'part':38}{'ms':>8}{'x floor':>9}{'compile s':>11}")
   for name, (part, start) in parts.items():
     milliseconds, compile_seconds = _time(part, start, classifier, repeats)
@@ -120,19 +116,6 @@ def _time(part: Callable, start, classifier, repeats: int) -> tuple[float, float
     jax.block_until_ready(compiled(start, classifier))
     seconds.append(time.perf_counter() - before)
   return float(np.median(seconds)) / LOOP * 1e3, compile_seconds
-
-
-def _gflops(repeats: int) -> float:
-  """Best rate of a float32 matrix product, in GFLOP/s."""
-  matrix = jnp.ones((2048, 2048))
-  product = jax.jit(jnp.matmul)
-  jax.block_until_ready(product(matrix, matrix))
-  seconds = []
-  for _ in range(repeats):
-    before = time.perf_counter()
-    jax.block_until_ready(product(matrix, matrix))
-    seconds.append(time.perf_counter() - before)
-  return 2 * 2048**3 / min(seconds) / 1e9
 
 
 if __name__ == "__main__":

