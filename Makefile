@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= out
 TEST_PROCESSES ?= 2
+SMOKES := $(filter-out __init__ common,$(basename $(notdir $(wildcard configs/*.py))))
 
-.PHONY: help explain test test-slow bench lint typecheck doctest lock wheel clean
+.PHONY: help explain test test-slow smokes bench lint typecheck doctest lock wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +32,13 @@ test: $(STAMP) ## the fast tests
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
 	$(BIN)/python -m pytest -m slow
+
+smokes: $(STAMP) ## every experiment, with a few steps on two photographs
+	@for config in $(SMOKES); do \
+	  echo "$$config"; \
+	  $(BIN)/python -m experiments.run --config=configs/$$config.py:smoke \
+	    --workdir=$(OUT)/smokes/$$config || exit 1; \
+	done
 
 bench: $(STAMP) ## speed against PyTorch; IMAGES=FOLDER adds time to quality
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt

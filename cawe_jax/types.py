@@ -29,6 +29,9 @@ Coefficients = tuple[Array, ...]
 """One leaf ``[orientations, h, w, C]`` per noise group, coarsest first."""
 Mask = tuple[Array, ...]
 """One leaf ``[orientations, h, w, 1]`` in [0, 1] per noise group, coarsest first."""
+Relevance = tuple[Array, ...]
+"""Leaves like those of B masks, ``[B, orientations, h, w, 1]``, but any real numbers:
+the larger, the more relevant."""
 
 
 class Representation(NamedTuple):

@@ -22,11 +22,7 @@ from cawe_jax.attribution import inside
 from cawe_jax.attribution.samples import Batch, Sum, evaluate
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.representations import pixel
-from cawe_jax.types import Array, Transform
-
-Relevance = tuple[Array, ...]
-"""Like a mask, but any real numbers: one leaf ``[B, orientations, h, w, 1]`` per noise
-group; larger is more relevant."""
+from cawe_jax.types import Array, Relevance, Transform
 
 
 class Attribution(NamedTuple):

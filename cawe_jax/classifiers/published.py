@@ -270,3 +270,27 @@ PUBLISHED = (
   ),
 )
 """In the order of their publication families; names are unique."""
+
+NUM_PARAMETERS = {
+  "efficientnet-lite0": 4652008,
+  "efficientnet-lite1": 5416680,
+  "efficientnet-lite2": 6092072,
+  "mobilenet_v3_small": 2542856,
+  "mobilenet_v3_large": 5483032,
+  "vgg16": 138357544,
+  "vgg16_bn": 138365992,
+  "vgg19": 143667240,
+  "vgg19_bn": 143678248,
+  "resnet18": 11689512,
+  "resnet34": 21797672,
+  "resnet50": 25557032,
+  "vit_tiny": 5717416,
+  "vit_small": 22050664,
+  "vit_base": 86567656,
+  "vit_b_16": 86567656,
+  "deit_tiny": 5717416,
+  "deit_small": 22050664,
+  "deit_base": 86567656,
+  "convnext_tiny": 28589128,
+}
+"""How many numbers each network learned, normalisations included; the tests count."""

@@ -15,10 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax.types import Array, Mask, Representation
-
-Relevance = tuple[Array, ...]
-"""One leaf ``[orientations, h, w, 1]`` per noise group, larger = more relevant."""
+from cawe_jax.types import Array, Mask, Relevance, Representation
 
 
 def ranking(relevance: Relevance, key: Array) -> Array:
