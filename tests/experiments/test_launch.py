@@ -99,6 +99,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(finished, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_when_interrupted_it_says_how_to_go_on(number, tmp_path):
+  # A shell's background job ignores Ctrl-C, and so would its children.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   process = start(tmp_path)
   wait_for_results(tmp_path, 1)
   process.send_signal(number)
