@@ -1,7 +1,7 @@
 """What the configs of all figures and tables share.
 
 ``get_config`` of each takes a variant: none (EfficientNet-Lite0 at its own 224 pixels
-on the twenty photographs of foolbox, with the fastest recipe that is good enough),
+on the photographs of foolbox, with the fastest recipe that is good enough),
 ``smoke`` (two small photographs, a few steps, two values of each axis: does everything
 work together?) and ``paper`` (the published setting, which wants a GPU, the weights of
 MobileNetV3-Small and prepared ImageNet data).
@@ -16,6 +16,9 @@ from __future__ import annotations
 from ml_collections import ConfigDict, config_dict
 
 VARIANTS = ("default", "smoke", "paper")
+
+NUM_COMPARED = 8
+"""Photographs where a setting is varied; the paper shows one."""
 
 IMAGENET = "tfds:imagenet_validation"
 """Where the paper variants look for data: see ``experiments.data.prepare``."""

@@ -6,7 +6,7 @@ Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
 explanations); ``:smoke`` 48 s of processor time.
 
 Paper: CartoonX with adaptive Gaussian noise and with zeros, one image. Here also
-adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 20
+adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 8
 photographs at 224 x 224, the fast recipe.
 """
 
@@ -20,6 +20,7 @@ from configs import common
 def get_config(variant: str = "default") -> ConfigDict:
   """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("fig8b", variant)
+  config.limit = min(config.limit, common.NUM_COMPARED)
   config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
   config.axes.perturbation = (
     "adaptive-gaussian",

@@ -6,7 +6,7 @@ Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
 explanations); ``:smoke`` 42 s of processor time.
 
 Paper: CartoonX with several mother wavelets, one image. Here: five whose five levels
-fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 20 photographs, the fast
+fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 8 photographs, the fast
 recipe.
 """
 
@@ -20,6 +20,7 @@ from configs import common
 def get_config(variant: str = "default") -> ConfigDict:
   """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("fig8c", variant)
+  config.limit = min(config.limit, common.NUM_COMPARED)
   config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
   config.axes.wavelet = ("haar", "db3", "sym4", "coif1", "bior2.2")
   config.report.figures = ("panels", "by_axis")

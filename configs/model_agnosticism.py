@@ -7,7 +7,7 @@ Run time: 10 to 40 min on two CPU cores (estimated: 7 to 40 s for each of 60
 explanations); ``:smoke`` 49 s of processor time.
 
 Paper: MobileNetV3-Small and VGG16 side by side. Here: EfficientNet-Lite0, 1 and 2,
-whose weights come as packages, each at its own size (224, 240, 260), 20 photographs,
+whose weights come as packages, each at its own size (224, 240, 260), 8 photographs,
 the fast recipe. ``paper`` has the paper's two networks. An axis value ``NAME=FILE``
 takes weights from a file.
 """
@@ -22,6 +22,7 @@ from configs import common
 def get_config(variant: str = "default") -> ConfigDict:
   """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("model_agnosticism", variant)
+  config.limit = min(config.limit, common.NUM_COMPARED)
   config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}
   del config.settings.classifier
   config.axes.classifier = (
