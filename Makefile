@@ -8,7 +8,7 @@ OUT ?= out
 TEST_PROCESSES ?= 2
 SMOKES := $(filter-out __init__ common,$(basename $(notdir $(wildcard configs/*.py))))
 
-.PHONY: help explain test test-slow smokes bench lint typecheck doctest lock wheel clean
+.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest lock wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,12 +26,20 @@ explain: $(STAMP) ## explain a photograph with EfficientNet-Lite0
 	@$(BIN)/cawe explain sample:coffee --out $(OUT)
 	@echo "The figure: $(OUT)/coffee.png"
 
+playground: $(STAMP) ## the interactive article, in the browser
+	@$(BIN)/cawe playground
+
 test: $(STAMP) ## the fast tests
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not browser"
+
+test-browser: $(STAMP) ## the playground in a real browser (installs Chromium on Debian)
+	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || { \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest -m browser
 
 smokes: $(STAMP) ## every experiment, with a few steps on two photographs
 	@for config in $(SMOKES); do \
