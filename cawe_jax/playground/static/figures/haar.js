@@ -1,0 +1,2 @@
+/** Mounts the figure into its section. */
+export function mount() {}
