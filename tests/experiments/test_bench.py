@@ -1,0 +1,196 @@
+"""The benchmark's own arithmetic, and that results stored once are compared fairly."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from scipy import stats
+
+import cawe_jax as cawe
+from cawe_jax import perturbations, recipes
+from experiments.bench import machine, pairs, published, quality, runs
+from experiments.bench.runs import Photograph, Score
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+class SmallSetting(runs.Setting):
+  """A setting whose wavelets fit 16 x 16 pixels."""
+
+  def method(self, recipe):
+    haar = cawe.representations.wavelet("haar", levels=2)
+    return super().method(recipe)._replace(representation=haar)
+
+
+@pytest.fixture
+def classifier():
+  return tiny.make_classifier()
+
+
+@pytest.fixture
+def setting(monkeypatch, tmp_path):
+  """One small setting, a short published recipe, a store of its own."""
+  small = SmallSetting(1.0, "gaussian", perturbations.adaptive_gaussian())
+  monkeypatch.setitem(runs.SETTINGS, "gaussian-20", small)
+  short = recipes.cvpr2023()._replace(num_steps=30, num_draws=4)
+  monkeypatch.setattr(recipes, "cvpr2023", lambda: short)
+  monkeypatch.setattr(published, "CURVES", tmp_path / "curves")
+  return "gaussian-20"
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Twelve noisy images; of the tiny network some are sure and some are not."""
+  rng = np.random.default_rng(0)
+  images = tmp_path / "images"
+  images.mkdir()
+  for number in range(12):
+    pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(images / f"{number:02d}.png")
+  return images
+
+
+def run_published(monkeypatch, folder, setting, count=2):
+  arguments = ["published", "--images", str(folder), "--count", str(count)]
+  monkeypatch.setattr("sys.argv", [*arguments, "--settings", setting])
+  monkeypatch.setattr(cawe, "load_classifier", lambda name: tiny.make_classifier())
+  published.main()
+
+
+def test_a_difference_has_the_standard_error_of_pairs():
+  rng = np.random.default_rng(0)
+  ours, theirs = rng.random((2, runs.NUM_GROUPS))
+  difference, error = Score(list(ours), 0.3).minus(Score(list(theirs), 0.1))
+  test = stats.ttest_rel(ours, theirs)
+  assert difference == pytest.approx(np.mean(ours - theirs) + 0.2)
+  # The t statistic is the mean over its standard error.
+  assert error == pytest.approx(np.mean(ours - theirs) / test.statistic)
+
+
+@pytest.mark.parametrize(
+  ("difference", "worse"), [(0.029, False), (0.031, True), (-1.0, False)]
+)
+def test_worse_is_beyond_two_per_cent_and_two_errors(difference, worse):
+  # 2 % of 0.5 and twice 0.01 make 0.03.
+  row = quality.Row(0.5, 1.0, difference, 0.01, 1.0, 1.0)
+  assert row.is_worse == worse
+
+
+def test_the_ratio_is_of_neighbours():
+  # Medians alone would give 30 / 10; each pair says 2 but for one.
+  measured = pairs.Pairs([20.0, 30.0, 60.0], [10.0, 15.0, 10.0], [1.0, 1.0, 1.0])
+  assert measured.ratio == 2.0
+
+
+def test_the_table_of_pairs_has_medians_and_multiples_of_the_floor(capsys):
+  pairs.report(pairs.Pairs([20.0, 40.0], [10.0, 10.0], [8.0, 8.0]), floor=5.0)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-2].split() == ["median", "30.0", "10.0", "8.0", "3.00"]
+  assert lines[-1].split() == ["x", "floor", "6.0", "2.0", "1.6"]
+
+
+def test_only_sure_photographs_count(classifier, folder):
+  every = [
+    cawe.load_image(path, size=16) for path in sorted(folder.iterdir())
+  ]  # in the same order
+  logits = np.asarray(classifier(np.stack(every)), np.float64)
+  top = (np.exp(logits - logits.max(1, keepdims=True))).sum(1) ** -1
+  wanted = [f"{i:02d}" for i in np.flatnonzero(top >= runs.MINIMUM_PROBABILITY)]
+  assert 0 < len(wanted) < 12
+  found = runs.sure_photographs(folder, classifier, 12)
+  assert [photograph.name for photograph in found] == wanted
+  assert len(runs.sure_photographs(folder, classifier, 1)) == 1
+
+
+def test_a_folder_without_sure_photographs_is_refused(classifier, tmp_path):
+  with pytest.raises(SystemExit, match="no photograph that the network is sure of"):
+    runs.sure_photographs(tmp_path, classifier, 3)
+
+
+def test_a_score_is_the_objective_that_explain_reports(classifier, setting, folder):
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  method = runs.SETTINGS[setting].method(recipes.cvpr2023())
+  session = runs.open_session(classifier, photograph, method)
+  run = runs.optimise(session, classifier, method)
+  assessed = session.assess(run.mask)
+  # 256 draws against 64 others: standard errors of both, three of them.
+  distances = np.array(run.score.distortions)
+  error = distances.std(ddof=1) / len(distances) ** 0.5
+  assert abs(run.score.objective - float(assessed.objective[0])) < 3 * 3 * error
+  assert run.evaluations == 30 * 4
+  assert len(run.history) == 30
+
+
+def test_published_results_are_kept_and_not_run_again(
+  monkeypatch, classifier, folder, setting, capsys
+):
+  run_published(monkeypatch, folder, setting)
+  first = {p.name: p.read_bytes() for p in published.CURVES.iterdir()}
+  assert len(first) == 2
+  record = json.loads(next(iter(first.values())))
+  assert {"photograph", "date", "versions", "seconds"} < record.keys()
+  printed = capsys.readouterr().out
+
+  def never(*arguments):
+    raise AssertionError("it was run again")
+
+  monkeypatch.setattr(published, "_with_library", never)
+  run_published(monkeypatch, folder, setting)
+  assert {p.name: p.read_bytes() for p in published.CURVES.iterdir()} == first
+  assert capsys.readouterr().out == printed
+
+
+def test_what_is_stored_is_what_was_found(monkeypatch, classifier, folder, setting):
+  run_published(monkeypatch, folder, setting, count=1)
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  stored = published.load(setting, photograph)
+  score, history, evaluations = published._with_library(setting, photograph, classifier)
+  assert stored == (score, history, evaluations)
+  other = Photograph("other", 1 - photograph.image)
+  assert published.load(setting, other) is None
+
+
+def test_the_quality_table_compares_with_what_is_stored(
+  monkeypatch, classifier, folder, setting, capsys
+):
+  run_published(monkeypatch, folder, setting, count=1)
+  capsys.readouterr()
+  photographs = runs.sure_photographs(folder, classifier, 2)
+  same = recipes.cvpr2023()._replace(name="same")
+  none = same._replace(name="none", num_steps=1)
+  monkeypatch.setattr(quality, "RECIPES", {"same": same, "none": none})
+  quality.report(setting, photographs, ["same", "none"], classifier, 1000.0)
+  lines = capsys.readouterr().out.splitlines()
+  # The second photograph has no stored result, hence no row.
+  row = lines[3].split()
+  assert row[0] == photographs[0].name
+  # The same recipe finds the same mask; one step leaves a mask of ones.
+  assert row[2] == "1.000"
+  assert row[3] == "+0.00000"
+  assert lines[4].startswith("same, 120 evaluations: objective x 1.000 (median)")
+  assert "0 worse" in lines[4]
+  assert "1 worse" in lines[5]
+
+
+def test_a_faster_recipe_is_faster_by_the_wall_clock(
+  monkeypatch, classifier, folder, setting
+):
+  run_published(monkeypatch, folder, setting, count=1)
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  monkeypatch.setattr(quality, "RECIPES", {"same": recipes.cvpr2023()})
+  row = quality._row(setting, photograph, "same", classifier, 50.0)
+  assert row.speed_up == pytest.approx(120 * 0.05 / row.seconds)
+
+
+def test_seconds_are_wall_time():
+  # A sleep lasts at least as long as asked; a busy machine may add to it.
+  assert 0.02 <= machine.seconds(lambda: time.sleep(0.02)) < 1
+
+
+def test_the_machine_is_named_with_versions():
+  line = machine.describe()
+  assert f"jax {__import__('jax').__version__}" in line
+  assert "cpu device" in line
