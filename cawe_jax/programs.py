@@ -27,8 +27,8 @@ SEGMENT_STEPS = 10
 NUM_FRESH_DRAWS = 64
 """Draws on which a finished mask is assessed."""
 
-# The step whose draws assess a mask; no run has as many steps.
-_FRESH_STEP = 2**32 - 1
+FRESH_STEP = 2**32 - 1
+"""The step whose draws assess a mask; no run has as many steps."""
 
 
 class StepWeights(NamedTuple):
@@ -300,7 +300,7 @@ def assess(
   problems, weights, masks, active = batch
   objective = structure.objective
   count = num_fresh_draws(objective.perturbation)
-  draws = Draws(jnp.uint32(_FRESH_STEP), jnp.int32(count), active)
+  draws = Draws(jnp.uint32(FRESH_STEP), jnp.int32(count), active)
   estimate = objective_.expected_distortion(
     objective, classifier, tile, problems, masks, draws
   )

@@ -36,6 +36,7 @@ class Session:
     perturbation: The method's.
     output: The classifier's.
     num_draws: Draws per step and image: 1 where every draw is the same.
+    rows: Obfuscations that the network gets at once on each device.
     problems: See :class:`cawe_jax.objective.Problem`; padded.
     initial_masks: Where the method starts; padded.
   """
@@ -62,7 +63,7 @@ class Session:
     self._mesh = Mesh(np.array(jax.local_devices()), ("images",))
     self._everywhere = NamedSharding(self._mesh, PartitionSpec())
     self._classifier = jax.device_put(classifier, self._everywhere)
-    self._rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
+    self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     recipe = method.recipe
     self.perturbation = method.perturbation
     self.num_draws = recipe.num_draws if method.perturbation.is_random else 1
@@ -132,17 +133,17 @@ class Session:
     replicated = jax.device_put(replicated, self._everywhere)
     batched = jax.device_put(batched, split)
     while True:
-      draws = min(self._rows, self.num_draws)
-      tile = Tile(max(1, self._rows // draws), draws)
+      draws = min(self.rows, self.num_draws)
+      tile = Tile(max(1, self.rows // draws), draws)
       static = self._structure, tile, self._mesh
       try:
         return jax.block_until_ready(
           program(*static, self._classifier, replicated, batched)
         )
       except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or self._rows == 1:
+        if "RESOURCE_EXHAUSTED" not in str(error) or self.rows == 1:
           raise
-        self._rows //= 2
+        self.rows //= 2
 
 
 def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:

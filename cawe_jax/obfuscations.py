@@ -1,0 +1,236 @@
+r"""What the network sees under a mask: draws as images, and what it says of each.
+
+:func:`cawe_jax.explain` reports the mean over draws of a distortion. Here are the draws
+themselves, one by one, so that they can be looked at and measured in any other way:
+
+.. math:: y_i = \mathrm{clip}(T^{-1}(s h + (1 - s) v_i), 0, 1), \qquad \Phi(y_i)
+
+They are the draws that a finished mask is assessed on: with the same key, image and
+method, the first 64 give ``Explanation.distortion`` and its standard error again.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cawe_jax import checks, objective, programs
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.methods import Method
+from cawe_jax.objective import Objective, Problem
+from cawe_jax.session import Session
+from cawe_jax.types import Array, Distortion, Mask
+
+
+class Obfuscations(NamedTuple):
+  """Draws of B masks; for one image without the axis B.
+
+  Attributes:
+    images: What the network saw, in [0, 1], ``[B, L, H, W, C]``.
+    outputs: What it said, by default logits, ``[B, L, K]``.
+    clean_outputs: Of the images themselves, ``[B, K]``.
+    target: Explained class of each image, int ``[B]``.
+  """
+
+  images: np.ndarray
+  outputs: np.ndarray
+  clean_outputs: np.ndarray
+  target: np.ndarray
+
+
+class Mean(NamedTuple):
+  """A Monte-Carlo mean over draws.
+
+  Attributes:
+    value: The mean.
+    standard_error: Of it, from the draws' own spread; 0 for a single draw.
+  """
+
+  value: np.ndarray
+  standard_error: np.ndarray
+
+
+def obfuscate(
+  classifier: Classifier,
+  images: Array | np.ndarray,
+  masks: Mask,
+  method: Method,
+  *,
+  key: Array,
+  draws: int = 8,
+  targets: Any = None,
+  image_ids: Any = None,
+  rows: int | None = None,
+) -> Obfuscations:
+  """Replace what masks do not keep, several times, and ask the network.
+
+  Args:
+    classifier: The network.
+    images: ``[H, W, C]`` or ``[B, H, W, C]``, float in [0, 1].
+    masks: Like ``Explanation.mask``, ``[B, ...]`` per leaf for a batch;
+      :func:`pixel_mask` makes one of an array.
+    method: Says what the mask is a mask of and what replaces the rest; e.g.
+      ``pixel_rde(perturbation=perturbations.blur())``. Nothing else of it matters.
+    key: As for :func:`cawe_jax.explain`.
+    draws: Number L of draws, at least 1; of a perturbation that is not random one draw
+      is made, since all would be equal. More draws keep the first ones.
+    targets: As for :func:`cawe_jax.explain`.
+    image_ids: As for :func:`cawe_jax.explain`.
+    rows: As for :func:`cawe_jax.explain`.
+
+  Returns:
+    The draws.
+
+  Raises:
+    ValueError: An argument is out of range, or as for :func:`cawe_jax.explain`.
+
+  Example:
+    >>> from cawe_jax import perturbations
+    >>> from cawe_jax.methods import pixel_rde
+    >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
+    >>> classifier = Classifier(linear, jnp.eye(4, 2), (2, 2))
+    >>> image = jnp.array([[1.0, 0.0], [0.0, 1.0]])[..., None]
+    >>> left = pixel_mask(np.array([[True, False], [True, False]]))
+    >>> method = pixel_rde(perturbation=perturbations.constant(0.25))
+    >>> seen = obfuscate(classifier, image, left, method, key=jax.random.key(0))
+    >>> seen.images[0, ..., 0].tolist()
+    [[1.0, 0.25], [0.0, 0.25]]
+    >>> seen.outputs.tolist(), seen.clean_outputs.tolist()
+    ([[1.0, 0.25]], [1.0, 0.0])
+  """
+  if not (isinstance(draws, int) and draws >= 1):
+    raise ValueError(f"draws is {draws}; it must be an integer, at least 1")
+  batch = checks.check_images(images)
+  single = np.ndim(images) == 3
+  if single:
+    masks = jax.tree.map(lambda leaf: np.asarray(leaf)[None], masks)
+  session = Session(
+    classifier,
+    batch,
+    method,
+    key=key,
+    targets=targets,
+    image_ids=image_ids,
+    rows=rows,
+  )
+  shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
+  masks = checks.check_masks("masks", masks, shapes)
+  count = draws if method.perturbation.is_random else 1
+  bound = method.bind(batch.shape[1:], classifier.output).objective
+  pictures, outputs = _in_tiles(bound, classifier, session, masks, count)
+  found = Obfuscations(
+    pictures,
+    outputs,
+    session.crop(session.problems.clean_logits),
+    session.crop(session.problems.target),
+  )
+  return jax.tree.map(lambda x: x[0], found) if single else found
+
+
+def pixel_mask(keep: np.ndarray) -> Mask:
+  """The mask of one image that keeps the pixels where an array says so.
+
+  Args:
+    keep: ``[H, W]``, bool or in [0, 1].
+
+  Raises:
+    ValueError: It has another shape.
+
+  Example:
+    >>> pixel_mask(np.eye(2))[0].shape
+    (1, 2, 2, 1)
+  """
+  array = np.asarray(keep, np.float32)
+  if array.ndim != 2:
+    raise ValueError(f"keep has shape {array.shape}; it must be [H, W]")
+  return (array[None, :, :, None],)
+
+
+def probabilities(obfuscations: Obfuscations) -> Mean:
+  """Mean probability of every class over the draws, ``[B, K]``; of a softmax network.
+
+  Example:
+    >>> halves = Obfuscations(*[np.zeros((1, 2))] * 4)
+    >>> probabilities(halves).value.tolist()
+    [0.5, 0.5]
+  """
+  return mean(np.asarray(jax.nn.softmax(obfuscations.outputs)), axis=-2)
+
+
+def distortion(obfuscations: Obfuscations, distortion_fn: Distortion) -> Mean:
+  """Mean over the draws of any distortion, ``[B]``.
+
+  Args:
+    obfuscations: The draws.
+    distortion_fn: E.g. :func:`cawe_jax.distortions.l2`.
+
+  Example:
+    >>> from cawe_jax.distortions import l2
+    >>> equal = Obfuscations(*[np.zeros((1, 2))] * 2, np.zeros(2), np.array(0))
+    >>> float(distortion(equal, l2).value)
+    0.0
+  """
+  each = jax.vmap(distortion_fn, (None, 0, None))
+  for _ in obfuscations.outputs.shape[:-2]:
+    each = jax.vmap(each)
+  clean, target = obfuscations.clean_outputs, obfuscations.target
+  return mean(np.asarray(each(clean, obfuscations.outputs, target)), axis=-1)
+
+
+def mean(values: np.ndarray, axis: int) -> Mean:
+  """Mean over an axis of independent draws, with its standard error.
+
+  Example:
+    >>> mean(np.array([1.0, 3.0]), axis=0)
+    Mean(value=np.float64(2.0), standard_error=np.float64(1.0))
+  """
+  count = values.shape[axis]
+  # The unbiased variance, which one draw does not have: its error is then unknown.
+  spread = values.std(axis, ddof=1) if count > 1 else np.zeros_like(values.mean(axis))
+  return Mean(values.mean(axis), spread / count**0.5)
+
+
+def _in_tiles(
+  bound: Objective, classifier: Classifier, session: Session, masks: Mask, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Images ``[B, L, H, W, C]`` and outputs ``[B, L, K]``.
+
+  Every call has the same number of rows, so that another number of draws compiles
+  nothing.
+  """
+  pairs = np.indices((session.size, count)).reshape(2, -1)
+  padded = np.pad(pairs, ((0, 0), (0, -pairs.shape[1] % session.rows)), "edge")
+  parts = [
+    jax.device_get(_tile(bound, classifier, session.problems, masks, *tile))
+    for tile in padded.reshape(2, -1, session.rows).swapaxes(0, 1)
+  ]
+  return tuple(  # type: ignore[return-value]
+    np.concatenate(part)[: pairs.shape[1]].reshape(
+      session.size, count, *part[0].shape[1:]
+    )
+    for part in zip(*parts, strict=True)
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _tile(
+  bound: Objective,
+  classifier: Classifier,
+  problems: Problem,
+  masks: Mask,
+  images: Array,
+  draws: Array,
+) -> tuple[Array, Array]:
+  """One network call: the given draws of the given images, pair by pair."""
+
+  def one(image: Array, draw: Array) -> Array:
+    problem, mask = jax.tree.map(lambda x: x[image], (problems, masks))
+    key = jax.random.fold_in(problem.key, jnp.uint32(programs.FRESH_STEP))
+    return objective.obfuscate(bound, problem, mask, jax.random.fold_in(key, draw))
+
+  stack = jax.vmap(one)(images, draws)
+  return stack, classifier(stack)

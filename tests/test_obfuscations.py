@@ -1,0 +1,161 @@
+"""The draws themselves: the library's own estimate again, and closed forms."""
+
+import numpy as np
+import pytest
+
+from cawe_jax import (
+  cartoonx,
+  distortions,
+  explain,
+  obfuscations,
+  perturbations,
+  pixel_rde,
+  recipes,
+  representations,
+)
+from cawe_jax.obfuscations import obfuscate, pixel_mask
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SHORT = recipes.default()._replace(num_steps=3)
+METHODS = {
+  "pixels": pixel_rde(1.0, distortion=distortions.l2, recipe=SHORT),
+  "wavelets": cartoonx(
+    1.0,
+    representation=representations.wavelet("haar", levels=2),
+    distortion=distortions.l2,
+    recipe=SHORT,
+  ),
+}
+
+
+@pytest.fixture(scope="module")
+def images():
+  return np.random.default_rng(0).uniform(size=(3, 16, 20, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def classifier(make_tiny_classifier):
+  return make_tiny_classifier((16, 20, 3))
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_sixty_four_draws_are_those_of_the_explanation(method, images, classifier, key):
+  explanation = explain(classifier, images, method, key=key)
+  assert (explanation.distortion > 0).all()
+  seen = obfuscate(classifier, images, explanation.mask, method, key=key, draws=64)
+  found = obfuscations.distortion(seen, distortions.l2)
+  # The same float32 numbers, added up in another order.
+  np.testing.assert_allclose(found.value, explanation.distortion, rtol=1e-5)
+  np.testing.assert_allclose(
+    found.standard_error, explanation.distortion_standard_error, rtol=1e-3
+  )
+  p = obfuscations.probabilities(seen).value
+  kept = np.take_along_axis(p, seen.target[:, None], 1)[:, 0]
+  np.testing.assert_allclose(kept, explanation.score_with_noise, rtol=1e-5)
+  np.testing.assert_array_equal(seen.target, explanation.target)
+
+
+def test_draws_are_what_the_network_says_of_their_images(images, classifier, key):
+  masks = tuple(np.stack([leaf] * 3) for leaf in pixel_mask(np.eye(16, 20)))
+  seen = obfuscate(classifier, images, masks, METHODS["pixels"], key=key, draws=5)
+  assert seen.images.shape == (3, 5, 16, 20, 3)
+  flat = seen.images.reshape(-1, 16, 20, 3)
+  np.testing.assert_allclose(
+    seen.outputs.reshape(15, -1), classifier(flat), rtol=1e-5, atol=1e-6
+  )
+  np.testing.assert_allclose(seen.clean_outputs, classifier(images), rtol=1e-5)
+  kept = np.eye(16, 20, dtype=bool)
+  np.testing.assert_array_equal(
+    seen.images[:, :, kept], np.repeat(images[:, None][:, :, kept], 5, axis=1)
+  )
+  # All draws, images and colours differ elsewhere.
+  assert len(np.unique(flat[:, 0, 1])) > 20
+
+
+def test_an_image_alone_is_the_image_in_a_batch(images, classifier, key):
+  one = pixel_mask(np.eye(16, 20))
+  batch = tuple(np.stack([leaf] * 3) for leaf in one)
+  method = METHODS["pixels"]
+  alone = obfuscate(classifier, images[1], one, method, key=key, draws=3)
+  many = obfuscate(classifier, images, batch, method, key=key, draws=7, rows=2)
+  # Mean and noise of order 1 add up to a pixel: rounding is absolute.
+  np.testing.assert_allclose(alone.images, many.images[1, :3], atol=1e-6)
+  np.testing.assert_allclose(alone.outputs, many.outputs[1, :3], rtol=1e-5, atol=1e-6)
+
+
+def test_another_number_of_draws_compiles_nothing(images, classifier, key):
+  def run(draws):
+    return obfuscate(
+      classifier,
+      images[0],
+      pixel_mask(np.eye(16, 20)),
+      METHODS["pixels"],
+      key=key,
+      draws=draws,
+    )
+
+  run(3)
+  before = obfuscations._tile._cache_size()
+  run(17)
+  assert obfuscations._tile._cache_size() == before
+
+
+FIXED = {
+  "mean": lambda image: np.broadcast_to(image.mean((0, 1)), image.shape),
+  "blur": None,
+  "infill": None,
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_filling_without_chance_is_drawn_once(name, images, classifier, key):
+  method = pixel_rde(perturbation=getattr(perturbations, name)())
+  keep = np.zeros((16, 20), bool)
+  keep[4:12, 4:16] = True
+  seen = obfuscate(classifier, images[0], pixel_mask(keep), method, key=key, draws=8)
+  assert len(seen.images) == 1
+  np.testing.assert_array_equal(seen.images[0][keep], images[0][keep])
+  if FIXED[name]:
+    expected = FIXED[name](images[0])
+  elif name == "blur":
+    expected = np.asarray(perturbations.gaussian_blur(images[0], 10.0))
+  else:
+    return
+  np.testing.assert_allclose(seen.images[0][~keep], expected[~keep], atol=1e-6)
+
+
+def test_the_standard_error_is_that_of_scipy():
+  stats = pytest.importorskip("scipy.stats")
+  values = np.random.default_rng(1).normal(size=(4, 9))
+  found = obfuscations.mean(values, axis=1)
+  np.testing.assert_allclose(found.value, values.mean(1))
+  np.testing.assert_allclose(found.standard_error, stats.sem(values, axis=1))
+
+
+def test_the_adaptive_noise_has_the_images_mean_and_spread(images, classifier, key):
+  # A mean near 1/2 and a small spread, so that the clip changes nothing.
+  image = 0.45 + images[0] / 10
+  nothing = pixel_mask(np.zeros((16, 20)))
+  seen = obfuscate(classifier, image, nothing, METHODS["pixels"], key=key, draws=64)
+  count = seen.images.size
+  error = image.std() / count**0.5
+  assert abs(seen.images.mean() - image.mean()) < 5 * error
+  # The standard deviation's own standard error is sigma / sqrt(2 n).
+  assert abs(seen.images.std() - image.std()) < 5 * error / 2**0.5
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"draws": 0}, "draws is 0; it must be an integer, at least 1"),
+    ({"masks": (np.ones((1, 3, 3, 1)),)}, "masks has leaves"),
+    ({"masks": pixel_mask(np.full((16, 20), 2.0))}, "outside"),
+  ],
+)
+def test_bad_input_is_one_line(change, message, images, classifier, key):
+  given = {"masks": pixel_mask(np.ones((16, 20))), "method": METHODS["pixels"]} | change
+  with pytest.raises(ValueError, match=message):
+    obfuscate(classifier, images[0], key=key, **given)
+  with pytest.raises(ValueError, match=r"keep has shape \(2,\)"):
+    pixel_mask(np.ones(2))
