@@ -8,7 +8,7 @@ OUT ?= out
 TEST_PROCESSES ?= 2
 SMOKES := $(filter-out __init__ common,$(basename $(notdir $(wildcard configs/*.py))))
 
-.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest lock wheel clean
+.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest docs lock wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ typecheck: $(STAMP) ## mypy
 
 doctest: $(STAMP) ## the examples in docstrings
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest --doctest-modules cawe_jax -p no:cacheprovider
+
+docs: $(STAMP) ## the documentation in build/docs; its notebooks are run
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 
 lock: ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \

@@ -1,4 +1,4 @@
-"""The Python of docs/classifiers.md runs as it stands, on small networks.
+"""The Python of docs/guides/classifiers.md runs as it stands, on small networks.
 
 The networks that the page calls yours are made here. Recipes are cut to a few steps of
 a small wavelet, which compile sooner: what is tested is that the lines fit together and
@@ -23,7 +23,7 @@ from cawe_jax.classifiers import check_classifier, converted, registry
 from cawe_jax.samples import sample_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
-GUIDE = Path(__file__).parent.parent / "docs" / "classifiers.md"
+GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "classifiers.md"
 SIZE = 224
 
 

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,30 @@ def test_public_names_are_documented(name):
   assert first.endswith(".")
   # A NamedTuple's generated one is its signature.
   assert not first.startswith(f"{name}(")
+
+
+# Parts of the machine that nobody needs to call.
+INTERNAL = {
+  "cache",
+  "checks",
+  "compilation",
+  "files",
+  "memo",
+  "programs",
+  "session",
+}
+# Their public names are the library's or their folder's.
+REEXPORTED = {"explain", "methods", "paths", "presets"}
+
+
+@pytest.mark.parametrize(
+  "name", sorted({n.partition(".")[0] for n in MODULES} - INTERNAL - REEXPORTED)
+)
+def test_the_reference_has_every_module(name):
+  pages = (ROOT.parent / "docs" / "reference").rglob("*.md")
+  shown = {m for p in pages for m in re.findall(r"automodule:: (\S+)", p.read_text())}
+  module = "cawe_jax" if name == "__init__" else f"cawe_jax.{name}"
+  assert module in shown or name in {"cli", "playground"}
 
 
 def test_all_names_what_is_imported():

@@ -66,7 +66,7 @@ def write(folder: Path, stem: str, explanation: Explanation, result: Result) -> 
 
 
 def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
-  """The JSON; docs/files.md says what every key means."""
+  """The JSON; docs/reference/files.md says what every key means."""
   numbers = {
     key: _number(getattr(explanation, field))
     for key, field in {

@@ -1,0 +1,62 @@
+"""How `make docs` builds these pages: every warning is an error, every cell is run."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# `configs` and `experiments` are documented and used, but not installed.
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = str(ROOT)
+
+import cawe_jax  # noqa: E402
+
+project = "cawe_jax"
+author = "the cawe_jax developers"
+copyright = author
+version = release = cawe_jax.__version__
+
+extensions = [
+  "myst_nb",
+  "sphinx.ext.autodoc",
+  "sphinx.ext.mathjax",
+  "sphinx.ext.napoleon",
+  "sphinx.ext.viewcode",
+  "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+html_theme = "furo"
+html_title = "cawe_jax"
+html_static_path = ["_static"]
+html_css_files = ["gallery.css"]
+
+# Text.
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# Notebooks and guides are run from an empty state, and one that fails fails the build.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# Docstrings.
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_type_aliases = {"Array": "Array", "Mask": "Mask", "Relevance": "Relevance"}
+napoleon_google_docstring = True
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+
+def skip_fields(app, what, name, obj, skip, options):
+  """A NamedTuple's fields stand under its Attributes already."""
+  return skip or type(obj).__name__ == "_tuplegetter"
+
+
+def setup(app):
+  """Called by Sphinx."""
+  app.connect("autodoc-skip-member", skip_fields)
