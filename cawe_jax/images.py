@@ -58,7 +58,9 @@ class Resize(NamedTuple):
 def load_image(
   path: str | os.PathLike[str], size: Size | None = None, resize: Resize | None = None
 ) -> np.ndarray:
-  """Read an image file, as :func:`decode_image` and :func:`prepare_image` say.
+  """Read an image file, decode it, and fit it to a size.
+
+  See :func:`cawe_jax.images.decode_image` and :func:`cawe_jax.images.prepare_image`.
 
   Args:
     path: A JPEG, PNG, WebP, BMP, GIF, TIFF or PPM file of at most 64 MiB.
@@ -160,7 +162,7 @@ def prepare_image(
 
   Args:
     image: ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``, uint8, uint16 or float in [0, 1];
-      or a Pillow image, treated as :func:`decode_image` says.
+      or a Pillow image, treated as :func:`cawe_jax.images.decode_image` says.
     size: Side, or ``(H, W)``, of the result in [16, 4096] pixels.
     resize: The network's published rule.
 

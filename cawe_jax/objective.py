@@ -266,7 +266,7 @@ def expected_distortion_and_gradients(
   """As :func:`expected_distortion`, with gradients of means over draws.
 
   They are taken tile by tile and added up, so that memory does not grow with the number
-  of draws. Both come from one pass back through the network: see :func:`_split`.
+  of draws. Both come from one pass back through the network: see ``_split``.
   """
 
   def part(problems: Problem, masks: Mask, keys: Array, weight: Array):

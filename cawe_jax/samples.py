@@ -38,7 +38,7 @@ def sample_path(name: str) -> Path:
     name: One of :func:`sample_names`.
 
   Returns:
-    An existing PNG or JPEG file; read it with :func:`cawe_jax.images.load_image`.
+    An existing PNG or JPEG file; read it with :func:`cawe_jax.load_image`.
 
   Raises:
     ValueError: The name is unknown, or the package with the file is not installed.

@@ -39,7 +39,7 @@ def classifier_info(name: str) -> ClassifierInfo:
   """What is known of a published network; nothing is loaded.
 
   Args:
-    name: One of :func:`classifier_names`.
+    name: One of :func:`cawe_jax.classifier_names`.
 
   Returns:
     Its module, sizes, accuracy and where its weights are.
@@ -65,7 +65,7 @@ def load_classifier(
   """A published architecture with its ImageNet weights, or with others.
 
   Args:
-    name: One of :func:`classifier_names`.
+    name: One of :func:`cawe_jax.classifier_names`.
     weights: A file of weights for this architecture: PyTorch's or safetensors as
       torchvision and timm name the tensors, or what ``cawe convert`` wrote. None takes
       the published weights, from the package that has them or from the Hugging Face
@@ -92,7 +92,7 @@ def convert_checkpoint(
 
   Args:
     tensors: As :func:`.checkpoints.read_checkpoint` returns them.
-    name: One of :func:`classifier_names`.
+    name: One of :func:`cawe_jax.classifier_names`.
 
   Returns:
     Float32 arrays by path, ``stem/kernel``, with normalisations folded in.

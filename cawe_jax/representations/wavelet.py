@@ -170,7 +170,7 @@ def _split(block: Array, band_shape: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _join(approximation: Array, details: Array) -> Array:
-  """The inverse of :func:`_split`."""
+  """The inverse of ``_split``."""
   horizontal, vertical, diagonal = jnp.moveaxis(details, -1, 1)
   top = jnp.concatenate([approximation, vertical], axis=-1)
   bottom = jnp.concatenate([horizontal, diagonal], axis=-1)
