@@ -94,7 +94,7 @@ def curves(name: str, variant: str, mask: str) -> ConfigDict:
   config.curve = {
     "mask": mask,
     "distortion": "l2",
-    "num_draws": 16,
+    "num_draws": 8,
     "fractions": (),  # none: steps of 1 % below 10 %, then of 5 %
   }
   config.methods.cartoonx = {"label": "CartoonX", "method": "cartoonx"}

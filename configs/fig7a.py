@@ -9,7 +9,7 @@ Paper: 100 random ImageNet images at 256 x 256, MobileNetV3-Small and VGG16, Car
 and Pixel RDE with 2000 steps of 64 draws (multipliers 20 and 4), l2 distortion of the
 probabilities, 21 points, one draw of noise for each. Here: EfficientNet-Lite0, the 20
 photographs of foolbox at 224 x 224, the fast recipe (200 steps of 2 draws); 29 points,
-1 % apart below 10 %; 16 draws; equal entries in random order; and the same curves
+1 % apart below 10 %; 8 draws; equal entries in random order; and the same curves
 against the bits kept. ``paper`` leaves out the methods that need ReLU, which
 MobileNetV3 has not everywhere.
 """
