@@ -23,7 +23,7 @@ from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method
 from cawe_jax.objective import Objective, Problem
 from cawe_jax.session import Session
-from cawe_jax.types import Array, Distortion, Mask
+from cawe_jax.types import Array, Distortion, Mask, Representation, Transform
 
 
 class Obfuscations(NamedTuple):
@@ -192,6 +192,45 @@ def mean(values: np.ndarray, axis: int) -> Mean:
   # The unbiased variance, which one draw does not have: its error is then unknown.
   spread = values.std(axis, ddof=1) if count > 1 else np.zeros_like(values.mean(axis))
   return Mean(values.mean(axis), spread / count**0.5)
+
+
+class Kept(NamedTuple):
+  """What a mask keeps of an image, without noise; both in [0, 1].
+
+  Attributes:
+    grey: The greyscale explanation, ``[H, W, 1]``.
+    colour: The same in colour, ``[H, W, C]``.
+  """
+
+  grey: np.ndarray
+  colour: np.ndarray
+
+
+def keep(image: Array | np.ndarray, mask: Mask, representation: Transform) -> Kept:
+  """What a mask keeps: ``Explanation.image`` and ``masked_image``, without a network.
+
+  Args:
+    image: ``[H, W, C]`` in [0, 1].
+    mask: Of this image, e.g. one that is still being optimised.
+    representation: What it is a mask of, e.g. ``method.representation``.
+
+  Example:
+    >>> from cawe_jax.representations import pixel
+    >>> keep(np.ones((1, 2, 3)), pixel_mask(np.eye(1, 2)), pixel()).grey.tolist()
+    [[[1.0], [0.0]]]
+  """
+  bound = representation(np.shape(image))
+  return jax.device_get(_keep(bound, np.asarray(image, np.float32), mask))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _keep(representation: Representation, image: Array, mask: Mask) -> Kept:
+  def part(image: Array) -> Array:
+    coefficients = representation.analysis(image)
+    kept = tuple(s * h for s, h in zip(mask, coefficients, strict=True))
+    return objective.to_image(representation, kept)
+
+  return Kept(part(jnp.mean(image, axis=-1, keepdims=True)), part(image))
 
 
 def _in_tiles(

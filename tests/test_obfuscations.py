@@ -55,6 +55,17 @@ def test_sixty_four_draws_are_those_of_the_explanation(method, images, classifie
   np.testing.assert_allclose(kept, explanation.score_with_noise, rtol=1e-5)
   np.testing.assert_array_equal(seen.target, explanation.target)
 
+  for image, mask, grey, colour in zip(
+    images,
+    zip(*explanation.mask, strict=True),
+    explanation.image,
+    explanation.masked_image,
+    strict=True,
+  ):
+    kept = obfuscations.keep(image, mask, method.representation)
+    np.testing.assert_allclose(kept.grey, grey, atol=1e-6)
+    np.testing.assert_allclose(kept.colour, colour, atol=1e-6)
+
 
 def test_draws_are_what_the_network_says_of_their_images(images, classifier, key):
   masks = tuple(np.stack([leaf] * 3) for leaf in pixel_mask(np.eye(16, 20)))

@@ -102,11 +102,14 @@ def test_the_library_does_not_know_what_uses_it():
     own = own_imports_of(name)
     if not name.startswith("figures"):
       assert "matplotlib" not in roots, name
-    if not name.startswith("cli"):
+    if not name.startswith(("cli", "playground")):
       assert not any(i.partition(".")[0] == "cli" for i in own), name
       assert roots.isdisjoint({"argparse", "rich"}), name
-    if not name.startswith(("cli", "figures")):
+    if not name.startswith(("cli", "figures", "playground")):
       assert not any(i.partition(".")[0] == "figures" for i in own), name
+    if not name.startswith("playground") and name != "cli.playground":
+      assert not any(i.partition(".")[0] == "playground" for i in own), name
+      assert roots.isdisjoint({"msgspec", "starlette", "uvicorn", "websockets"}), name
 
 
 IMPORT = """

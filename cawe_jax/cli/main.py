@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     "list": _list,
     "classifiers": _classifiers,
     "convert": _convert,
+    "playground": _playground,
   }
   try:
     return commands[options.command](options)
@@ -60,6 +61,12 @@ def _convert(options: argparse.Namespace) -> int:
   from cawe_jax.cli.convert import run_convert
 
   return run_convert(options)
+
+
+def _playground(options: argparse.Namespace) -> int:
+  from cawe_jax.cli.playground import run_playground
+
+  return run_playground(options)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
   _add_figure(commands)
   _add_classifiers(commands)
   _add_convert(commands)
+  _add_playground(commands)
   commands.add_parser("list", help="list classifiers, methods, parts and photographs")
   return parser
 
@@ -197,6 +198,43 @@ def _add_convert(commands: Any) -> None:
   convert.add_argument("--out", required=True, metavar="FILE.safetensors")
   convert.add_argument(
     "--force", action="store_true", help="replace the file if it exists"
+  )
+
+
+def _add_playground(commands: Any) -> None:
+  playground = commands.add_parser(
+    "playground",
+    help="the interactive article, in the browser",
+    description="Serves a page on this machine on which masks are drawn, signals "
+    "transformed and photographs explained by the network. Ctrl-C ends it.",
+  )
+  playground.add_argument(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    help="address to serve at; others than this machine's own let others in "
+    "(default: %(default)s)",
+  )
+  playground.add_argument(
+    "--port",
+    type=int,
+    default=8000,
+    metavar="N",
+    help="0 takes a free one (default: %(default)s)",
+  )
+  playground.add_argument(
+    "--open", action="store_true", help="open the page in a browser"
+  )
+  playground.add_argument(
+    "--classifier",
+    default="efficientnet-lite0",
+    metavar="NAME",
+    help="a network of cawe classifiers (default: %(default)s)",
+  )
+  playground.add_argument(
+    "--preset",
+    default="fast",
+    help=f"how masks are searched: one of {', '.join(RECIPES)} (fast)",
   )
 
 

@@ -1,0 +1,352 @@
+"""What the page may offer, and how a visitor's wishes become a method.
+
+Everything that a request can name is a key of a table here, and the tables are what
+``/catalogue.json`` says, so that page and server cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pywt
+
+from cawe_jax import distortions, methods, perturbations, recipes, representations
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.images import Resize
+from cawe_jax.methods import Method
+from cawe_jax.playground.messages import (
+  ClassProbability,
+  Explain,
+  ImageChoice,
+  Target,
+)
+from cawe_jax.recipes import Recipe
+from cawe_jax.types import Distortion, Perturbation
+
+SHIPPED_PATHS = Path(__file__).with_name("shipped")
+"""Explanations of samples that come with the package; see :mod:`.paths`."""
+
+
+class Settings(NamedTuple):
+  """What a playground is made of.
+
+  Attributes:
+    classifier: A softmax network on square or other images of its ``input_size``.
+    samples: Photographs to choose from by name, each ``[H, W, 3]`` in [0, 1] of the
+      network's size.
+    recipe: How masks are searched.
+    resize: The network's published rule for uploads.
+    shipped: Folder of explanations made before, or None.
+    hosts: Names under which the server may be addressed, besides numbers.
+  """
+
+  classifier: Classifier
+  samples: dict[str, np.ndarray]
+  recipe: Recipe = recipes.fast()
+  resize: Resize | None = None
+  shipped: Path | None = SHIPPED_PATHS
+  hosts: tuple[str, ...] = ("localhost",)
+
+
+class Photograph(NamedTuple):
+  """An image and what the network says of it, ``[K]`` probabilities."""
+
+  image: np.ndarray
+  probabilities: np.ndarray
+
+  @property
+  def predicted(self) -> int:
+    """The most probable class."""
+    return int(self.probabilities.argmax())
+
+
+class Wish(NamedTuple):
+  """An ``explain`` request with every default filled in and every value checked."""
+
+  method: str
+  lagrange_multiplier: float
+  wavelet: str | None
+  levels: int | None
+  perturbation: str
+  distortion: str
+  target: int | None
+  budget: int | None
+  seed: int
+
+
+class _Part(NamedTuple):
+  title: str
+  make: Callable[..., Any]
+
+
+PERTURBATIONS: dict[str, _Part] = {
+  "adaptive-gaussian": _Part("Gaussian noise", perturbations.adaptive_gaussian),
+  "adaptive-uniform": _Part("Uniform noise", perturbations.adaptive_uniform),
+  "mean": _Part("Mean colour", perturbations.mean),
+  "blur": _Part("Blurred image", perturbations.blur),
+  "inpainting": _Part("Inpainting", perturbations.infill),
+  "zeros": _Part("Zeros", perturbations.zeros),
+}
+FILLINGS = ("adaptive-gaussian", "mean", "blur", "inpainting")
+DISTORTIONS: dict[str, tuple[str, Distortion]] = {
+  "automatic": ("Squared change of the class's probability", distortions.automatic),
+  "l2": ("Distance of all probabilities", distortions.l2),
+  "squared-l2": ("Squared distance of all probabilities", distortions.squared_l2),
+  "kl": ("Kullback-Leibler divergence", distortions.kl),
+  "reverse-kl": ("Kullback-Leibler divergence, reversed", distortions.reverse_kl),
+  "maximise-probability": (
+    "Missing probability of the class",
+    distortions.maximise_probability,
+  ),
+  "maximise-label": (
+    "Squared missing probability of the class",
+    distortions.maximise_label,
+  ),
+}
+WAVELETS = {
+  "haar": "Haar",
+  "db2": "Daubechies 2",
+  "db3": "Daubechies 3",
+  "db4": "Daubechies 4",
+  "db8": "Daubechies 8",
+  "sym4": "Symlet 4",
+  "coif1": "Coiflet 1",
+  "bior2.2": "Biorthogonal 2.2",
+  "bior4.4": "Biorthogonal 4.4",
+}
+_METHODS: dict[str, tuple[str, str, Callable[..., Method]]] = {
+  "cartoonx": ("CartoonX", "wavelet coefficients", methods.cartoonx),
+  "pixel-rde": ("Pixel RDE", "pixels", methods.pixel_rde),
+}
+DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
+MULTIPLIERS = 0.1, 10_000.0
+MAX_DRAWS = 64
+MAX_SEED = 2**32 - 1
+
+
+def input_shape(classifier: Classifier) -> tuple[int, int]:
+  """Height and width of the network's input."""
+  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
+  return height, width
+
+
+def make_catalogue(
+  settings: Settings, photographs: dict[str, Photograph], shipped: dict[str, Any]
+) -> dict[str, Any]:
+  """What ``/catalogue.json`` says.
+
+  Args:
+    settings: Of the playground.
+    photographs: Its samples, by name.
+    shipped: What :func:`cawe_jax.playground.paths.offer` says.
+  """
+  classifier = settings.classifier
+  shape = input_shape(classifier)
+  num_classes = len(next(iter(photographs.values())).probabilities)
+  wishes = {name: default_wish(name, settings) for name in _METHODS}
+  return {
+    "classifier": classifier.name,
+    "classes": [classifier.class_name(i) for i in range(num_classes)],
+    "image_size": list(shape),
+    "samples": [
+      {
+        "name": name,
+        "title": name.replace("-", " ").capitalize(),
+        "url": f"/samples/{name}.webp",
+        "class": classifier.class_name(photograph.predicted),
+        "target": photograph.predicted,
+        "probability": float(photograph.probabilities.max()),
+      }
+      for name, photograph in photographs.items()
+    ],
+    "fillings": [{"name": n, "title": PERTURBATIONS[n].title} for n in FILLINGS],
+    "perturbations": [
+      {"name": name, "title": part.title} for name, part in PERTURBATIONS.items()
+    ],
+    "distortions": [
+      {"name": name, "title": title} for name, (title, _) in DISTORTIONS.items()
+    ],
+    "wavelets": [
+      {"name": name, "title": title, "max_levels": most}
+      for name, title in WAVELETS.items()
+      if (most := max_levels(name, shape)) >= 1
+    ],
+    "methods": [
+      {
+        "name": name,
+        "title": title,
+        "unit": unit,
+        "lagrange_multiplier": wishes[name].lagrange_multiplier,
+        "max_budget": num_entries(wishes[name], settings) - 1,
+      }
+      for name, (title, unit, _) in _METHODS.items()
+    ],
+    "defaults": wishes["cartoonx"]._asdict() | {"filling": FILLINGS[0], "draws": 8},
+    "limits": {
+      "lagrange_multiplier": MULTIPLIERS,
+      "draws": [1, MAX_DRAWS],
+      "seed": [0, MAX_SEED],
+      "upload_bytes": MAX_UPLOAD_BYTES,
+    },
+    "shipped": shipped,
+  }
+
+
+MAX_UPLOAD_BYTES = 16 * 2**20
+
+
+def max_levels(wavelet: str, shape: tuple[int, int]) -> int:
+  """Levels that a wavelet allows on images of this shape; 0 where it is too long."""
+  return int(pywt.dwtn_max_level(shape, wavelet))
+
+
+def complete(request: Explain, settings: Settings) -> Wish:
+  """Fill in defaults and check every value.
+
+  A wavelet does not apply to Pixel RDE and is dropped there, because the page has one
+  panel for both methods.
+
+  Raises:
+    ValueError: One line that names the field, its value and what is allowed.
+  """
+  shape = input_shape(settings.classifier)
+  method = one_of("method", request.method, _METHODS)
+  make = _METHODS[method][2]
+  multiplier = request.lagrange_multiplier
+  if multiplier is None:
+    multiplier = float(make().lagrange_multiplier)
+  if not (math.isfinite(multiplier) and MULTIPLIERS[0] <= multiplier <= MULTIPLIERS[1]):
+    raise ValueError(
+      f"lagrange_multiplier is {multiplier}; allowed is {MULTIPLIERS[0]:g} to "
+      f"{MULTIPLIERS[1]:g}"
+    )
+  wavelet, levels = request.wavelet, request.levels
+  if method == "cartoonx":
+    wavelet = one_of("wavelet", wavelet or DEFAULT_WAVELET, WAVELETS)
+    most = max_levels(wavelet, shape)
+    if levels is None:
+      levels = min(DEFAULT_LEVELS, most)
+    _check_integer("levels", levels, 1, most)
+  else:
+    wavelet = levels = None
+  wish = Wish(
+    method,
+    multiplier,
+    wavelet,
+    levels,
+    one_of("perturbation", request.perturbation or FILLINGS[0], PERTURBATIONS),
+    one_of("distortion", request.distortion or "automatic", DISTORTIONS),
+    request.target,
+    request.budget,
+    check_seed(request.seed or 0),
+  )
+  if wish.budget is not None:
+    check_budget(wish.budget, wish, settings)
+  return wish
+
+
+def make_method(wish: Wish, settings: Settings) -> Method:
+  """The library's method for a wish."""
+  make = _METHODS[wish.method][2]
+  method = make(
+    wish.lagrange_multiplier,
+    perturbation=make_perturbation(wish.perturbation),
+    distortion=DISTORTIONS[wish.distortion][1],
+    recipe=settings.recipe,
+  )
+  if wish.wavelet is None:
+    return method
+  transform = representations.wavelet(wish.wavelet, levels=wish.levels or 1)
+  return method._replace(representation=transform)
+
+
+def make_perturbation(name: str) -> Perturbation:
+  """A perturbation by its name here."""
+  return PERTURBATIONS[name].make()
+
+
+def default_wish(method: str, settings: Settings) -> Wish:
+  """What an ``explain`` request without any wish means."""
+  return complete(Explain(0, ImageChoice(), method), settings)
+
+
+def num_entries(wish: Wish, settings: Settings) -> int:
+  """Entries of a mask of the wish's method."""
+  shape = (*input_shape(settings.classifier), 3)
+  return make_method(wish, settings).representation(shape).num_entries
+
+
+def unit(method: str) -> str:
+  """What a budget of this method counts."""
+  return _METHODS[method][1]
+
+
+def check_budget(budget: int, wish: Wish, settings: Settings) -> int:
+  """A number of entries that a hard mask of the wish can have."""
+  return _check_integer("budget", budget, 1, num_entries(wish, settings) - 1)
+
+
+def check_draws(draws: int) -> int:
+  """A number of draws."""
+  return _check_integer("draws", draws, 1, MAX_DRAWS)
+
+
+def check_seed(seed: int) -> int:
+  """A seed."""
+  return _check_integer("seed", seed, 0, MAX_SEED)
+
+
+def one_of(field: str, value: str, allowed: Any) -> str:
+  """A name that a table has.
+
+  Raises:
+    ValueError: It has not.
+  """
+  if value not in allowed:
+    raise ValueError(f"{field} is {value!r}; allowed are {', '.join(allowed)}")
+  return value
+
+
+def _check_integer(field: str, value: int, least: int, most: int) -> int:
+  if not least <= value <= most:
+    raise ValueError(f"{field} is {value}; allowed is {least} to {most}")
+  return value
+
+
+def target_of(classifier: Classifier, index: int) -> Target:
+  """A class by its index, with its name."""
+  return Target(index, classifier.class_name(index))
+
+
+def most_probable(
+  classifier: Classifier,
+  probabilities: np.ndarray,
+  standard_errors: np.ndarray | None = None,
+  count: int = 5,
+) -> list[ClassProbability]:
+  """The most probable classes, first the most probable one."""
+  order = np.argsort(-probabilities, kind="stable")[:count]
+  return [
+    ClassProbability(
+      int(i),
+      classifier.class_name(int(i)),
+      float(probabilities[i]),
+      None if standard_errors is None else float(standard_errors[i]),
+    )
+    for i in order
+  ]
+
+
+def look(classifier: Classifier, image: np.ndarray) -> Photograph:
+  """What the network says of an image."""
+  return Photograph(image, np.asarray(_probabilities(classifier, image[None]))[0])
+
+
+@jax.jit
+def _probabilities(classifier: Classifier, images: np.ndarray) -> jax.Array:
+  return jax.nn.softmax(classifier(images))

@@ -1,0 +1,175 @@
+"""Starting and stopping the playground's server.
+
+The socket is bound before anything is loaded, so that a port that is taken is said at
+once. Ctrl-C closes it: pages are told, jobs are asked to stop, and where the machine is
+in the middle of compiling a program, which nothing can interrupt, the process leaves
+without waiting, because nothing of it is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+
+import uvicorn
+
+import cawe_jax as cawe
+from cawe_jax.classifiers.registry import classifier_info
+from cawe_jax.playground.app import create_app
+from cawe_jax.playground.catalogue import Settings
+from cawe_jax.playground.messages import MAX_FRAME_BYTES
+from cawe_jax.playground.visitors import STALL_SECONDS
+from cawe_jax.presets import RECIPES
+from cawe_jax.samples import sample_names, sample_path
+
+MAX_CONNECTIONS = 256
+"""Open at once; more are answered with status 503."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def make_settings(
+  classifier: str = "efficientnet-lite0",
+  preset: str = "fast",
+  samples: Sequence[str] | None = None,
+) -> Settings:
+  """A playground with a published network and the photographs of packages.
+
+  Args:
+    classifier: A name of ``cawe classifiers``.
+    preset: ``fast`` or ``default``, or a published recipe.
+    samples: Names of :func:`cawe_jax.samples.sample_names`; by default all whose
+      packages are installed.
+
+  Raises:
+    ValueError: An unknown name, or no sample is installed.
+  """
+  if preset not in RECIPES:
+    raise ValueError(f"preset {preset!r} is unknown; allowed: {', '.join(RECIPES)}")
+  info = classifier_info(classifier)
+  network = cawe.load_classifier(info.name)
+  names = _installed() if samples is None else samples
+  images = {
+    name: cawe.load_image(sample_path(name), network.input_size, info.resize)
+    for name in names
+  }
+  return Settings(network, images, RECIPES[preset](), info.resize)
+
+
+def serve(
+  make: Callable[[], Settings],
+  *,
+  host: str = "127.0.0.1",
+  port: int = 8000,
+  open_page: bool = False,
+  say: Callable[[str], None] = print,
+) -> None:
+  """Serve a playground until Ctrl-C.
+
+  Args:
+    make: Makes the settings, after the port was found to be free.
+    host: Address to bind. Anything but this machine's own lets others in, and there is
+      no password.
+    port: From 0 to 65535; 0 takes a free one.
+    open_page: Open the page in a browser.
+    say: Prints a line.
+
+  Raises:
+    ValueError: The address cannot be bound.
+  """
+  listener = _bind(host, port)
+  with listener:
+    address = _address(host, listener.getsockname()[1])
+    if host not in _LOOPBACK:
+      say(f"warning: everybody who reaches {host} can use this playground")
+    say("loading the network ...")
+    settings = make()
+    own = (host.lower(), socket.gethostname().lower())
+    app = create_app(settings._replace(hosts=(*settings.hosts, *own)))
+    server = uvicorn.Server(
+      uvicorn.Config(
+        app,
+        log_level="warning",
+        # Chosen here, so that other installed packages change nothing.
+        loop="asyncio",
+        http="h11",
+        ws="websockets-sansio",
+        # A frame that is somewhat too long is answered before the connection closes.
+        ws_max_size=2 * MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+      )
+    )
+    say(f"The playground is at {address} (Ctrl-C ends it)")
+    if open_page:
+      webbrowser.open(address)
+    # After a clean end uvicorn raises the signal again.
+    with contextlib.suppress(KeyboardInterrupt):
+      server.run(sockets=[listener])
+  _leave()
+
+
+def _installed() -> list[str]:
+  """Samples whose packages are here."""
+  names = []
+  for name in sample_names():
+    with contextlib.suppress(ValueError):
+      sample_path(name)
+      names.append(name)
+  if not names:
+    sample_path(sample_names()[0])  # says which package to install
+  return names
+
+
+def _bind(host: str, port: int) -> socket.socket:
+  if not 0 <= port <= 65535:
+    raise ValueError(f"port is {port}; allowed is 0 to 65535")
+  try:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+      host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+  except (OSError, UnicodeError) as error:
+    raise ValueError(f"host is {host!r}, which is no address here ({error})") from None
+  listener = socket.socket(family, kind, protocol)
+  try:
+    if os.name == "posix":
+      listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+      # Closing waits until a client has read what was written. One that never reads is
+      # given up by the system, which connections inherit from this socket.
+      limit = int(1000 * STALL_SECONDS)
+      listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+    listener.bind(address)
+    listener.listen(128)
+  except OSError as error:
+    listener.close()
+    if error.errno == errno.EADDRINUSE:
+      raise ValueError(
+        f"port {port} is taken; end the other program or choose another with --port"
+      ) from None
+    raise ValueError(f"cannot serve at {host}:{port}: {error.strerror}") from None
+  return listener
+
+
+def _address(host: str, port: int) -> str:
+  name = f"[{host}]" if ":" in host else host
+  return f"http://{name}:{port}/"
+
+
+def _leave() -> None:
+  """End the process at once if a thread is still inside a compiler or a program."""
+  busy = [t for t in threading.enumerate() if t.name.startswith("cawe-playground")]
+  for thread in busy:
+    thread.join(0.3)
+  if any(thread.is_alive() for thread in busy):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
