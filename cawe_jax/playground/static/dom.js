@@ -62,6 +62,11 @@ export function select(options, value, onchange) {
   return element;
 }
 
+/** What the catalogue lists, as the options of {@link select}. */
+export function titled(list) {
+  return list.map(({ name, title }) => ({ value: name, label: title }));
+}
+
 /**
  * Buttons of which one is pressed.
  *

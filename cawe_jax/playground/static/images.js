@@ -7,8 +7,6 @@
 
 import { button, formatNumber, h, percent } from "./dom.js";
 
-const MAX_UPLOAD_BYTES = 16 * 1024 * 1024;
-
 /**
  * @typedef {{id: string, source: object, url: string, title: string, label: string,
  *   probability: number}} Image
@@ -29,9 +27,10 @@ export function createImages(catalogue) {
   const pickers = [];
 
   async function upload(file) {
-    if (file.size > MAX_UPLOAD_BYTES) {
-      throw new Error(
-        `${file.name} has ${formatNumber(file.size / 2 ** 20)} MiB; at most 16 are taken.`);
+    const most = catalogue.limits.upload_bytes;
+    if (file.size > most) {
+      throw new Error(`${file.name} has ${formatNumber(file.size / 2 ** 20)} MiB; `
+        + `at most ${formatNumber(most / 2 ** 20)} are taken.`);
     }
     let response;
     try {
@@ -55,10 +54,10 @@ export function createImages(catalogue) {
   }
 
   /** A picker that calls `onPick(image)`; it starts with `initial`, an image's id. */
-  function picker(onPick, initial = list[0]?.id) {
+  function picker(onPick, initial = surest(list, catalogue.shipped.samples).id) {
     const made = makePicker(list, upload, onPick);
     pickers.push(made);
-    if (!made.pick(initial)) made.pick(list[0]?.id);
+    made.pick(initial);
     return made;
   }
 
@@ -70,6 +69,13 @@ export function createImages(catalogue) {
   });
 
   return { list, picker, load };
+}
+
+/** What the network is surest of, among the samples that are answered at once if any. */
+function surest(list, shipped) {
+  const quick = list.filter(({ source }) => shipped.includes(source.sample));
+  return (quick.length ? quick : list).reduce((a, b) =>
+    (a.probability >= b.probability ? a : b));
 }
 
 /** The image's pixels, ready to be drawn on a canvas. */
@@ -84,7 +90,7 @@ function fromSample(sample) {
   return {
     id: `sample:${sample.name}`,
     source: { sample: sample.name },
-    url: `/samples/${sample.name}.webp`,
+    url: sample.url,
     title: sample.title,
     label: sample.class,
     probability: sample.probability,
@@ -113,8 +119,8 @@ function makePicker(list, upload, onPick) {
     thumbnails.replaceChildren(...list.map((image) =>
       h("button", {
         type: "button",
-        title: image.title,
-        "aria-label": image.title,
+        title: `${image.title}: ${image.label}`,
+        "aria-label": `${image.title}: ${image.label}`,
         "aria-pressed": String(image === picker.image),
         "data-image": image.id,
         onclick: () => pick(image.id),

@@ -1,7 +1,7 @@
-/* The advanced panel of figure 4: everything that a method is made of, each with "the
-   default" as its first choice. */
+/* The advanced panel of figure 4: everything that a method is made of, each with the
+   default as its first choice. */
 
-import { button, field, h, select } from "../dom.js";
+import { button, field, h, select, titled } from "../dom.js";
 
 const DEFAULT = "";
 
@@ -12,14 +12,15 @@ const DEFAULT = "";
  * @returns {{element: HTMLElement, set: function(object): void}} `set(state)` shows a state.
  */
 export function createAdvanced(catalogue, onchange) {
-  const { defaults, classes } = catalogue;
+  const { classes, defaults, limits, methods } = catalogue;
+  const most = Math.min(...methods.map(({ max_budget }) => max_budget));
   const controls = {
-    wavelet: choice("wavelet", catalogue.wavelets, defaults.wavelet),
-    levels: choice("levels", catalogue.levels, defaults.levels, Number),
-    perturbation: choice("perturbation", catalogue.perturbations, defaults.perturbation),
-    distortion: choice("distortion", catalogue.distortions, defaults.distortion),
-    budget: number("budget", 1, catalogue.max_budget, "none"),
-    seed: number("seed", 0, 2 ** 32 - 1, String(defaults.seed)),
+    wavelet: choice("wavelet", titled(catalogue.wavelets)),
+    levels: number("levels", 1, maxLevels(catalogue, null)),
+    perturbation: choice("perturbation", titled(catalogue.perturbations)),
+    distortion: choice("distortion", titled(catalogue.distortions)),
+    budget: number("budget", 1, most, "none"),
+    seed: number("seed", ...limits.seed),
   };
   const names = h("datalist", { id: "class-names" });
   const target = h("input", {
@@ -34,23 +35,22 @@ export function createAdvanced(catalogue, onchange) {
   });
   const error = h("p", { class: "error", role: "alert" });
 
-  function choice(name, values, standard, convert = String) {
+  function choice(name, options) {
+    const standard = options.find(({ value }) => value === defaults[name]);
     return select(
-      [{ value: DEFAULT, label: `${standard} (default)` },
-        ...values.filter((value) => value !== standard)
-          .map((value) => ({ value: String(value), label: String(value) }))],
+      [{ value: DEFAULT, label: `${standard.label} (default)` },
+        ...options.filter((option) => option !== standard)],
       DEFAULT,
-      (value) => onchange({ [name]: value === DEFAULT ? null : convert(value) }));
+      (value) => onchange({ [name]: value === DEFAULT ? null : value }));
   }
 
-  function number(name, min, max, placeholder) {
+  function number(name, min, max, placeholder = String(defaults[name])) {
     const input = h("input", {
       type: "number", min, max, step: 1, placeholder,
       onchange() {
-        const value = Math.min(max, Math.max(min, Math.round(Number(input.value))));
-        const given = input.value !== "";
-        if (given) input.value = value;
-        onchange({ [name]: given ? value : null });
+        const value = Math.round(Number(input.value));
+        onchange({ [name]: input.value === ""
+          ? null : Math.min(Number(input.max), Math.max(min, value)) });
       },
     });
     return input;
@@ -68,6 +68,8 @@ export function createAdvanced(catalogue, onchange) {
     for (const [name, control] of Object.entries(controls)) {
       control.value = state[name] ?? DEFAULT;
     }
+    // A long wavelet fits fewer times into the image.
+    controls.levels.max = maxLevels(catalogue, state.wavelet);
     target.value = state.target === null ? "" : classTitle(classes[state.target], state.target);
     error.textContent = "";
   }
@@ -93,6 +95,11 @@ export function createAdvanced(catalogue, onchange) {
         target: null,
       })))));
   return { element, set };
+}
+
+/** Levels at most for a wavelet's name, null for the default's. */
+export function maxLevels({ wavelets, defaults }, wavelet) {
+  return wavelets.find(({ name }) => name === (wavelet ?? defaults.wavelet)).max_levels;
 }
 
 function classTitle(name, index) {

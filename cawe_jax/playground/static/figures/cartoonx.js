@@ -6,7 +6,7 @@
 import { Cancelled } from "../connection.js";
 import { debounce, h, segmented } from "../dom.js";
 import { fromFragment } from "../permalink.js";
-import { createAdvanced } from "./advanced.js";
+import { createAdvanced, maxLevels } from "./advanced.js";
 import { waiting } from "./draw_mask.js";
 import { createPanel, VIEWS } from "./explanation_panel.js";
 import { createLink } from "./link.js";
@@ -37,7 +37,9 @@ export function mount(section, { connection, catalogue, images }) {
   const panels = Object.fromEntries(Object.entries(METHODS).map(([method, title]) =>
     [method, createPanel(title, () => ask(method, true))]));
   const advanced = createAdvanced(catalogue, change);
-  const slider = createSlider(catalogue.multipliers, (lambda) => change({ lambda }));
+  const slider = createSlider(
+    halfOctaves(lambda), catalogue.limits.lagrange_multiplier,
+    (lambda) => change({ lambda }));
   const link = createLink();
   const photograph = h("img", { alt: "" });
   const views = segmented("What the pictures show", VIEWS, "picture", (view) => {
@@ -55,6 +57,7 @@ export function mount(section, { connection, catalogue, images }) {
   /** Takes new values, shows them everywhere, and drops what is answered to the old. */
   function change(values) {
     Object.assign(state, values);
+    if (state.levels > maxLevels(catalogue, state.wavelet)) state.levels = null;
     slider.set(state.lambda);
     advanced.set(state);
     link.set(state, image);
@@ -131,17 +134,30 @@ export function mount(section, { connection, catalogue, images }) {
   observer.observe(section.querySelector(".explanations"));
 }
 
+/** Around a multiplier, as the explanations that come with the samples. */
+function halfOctaves(centre) {
+  return Array.from({ length: 17 }, (_, i) =>
+    Number((centre * 2 ** ((i - 8) / 2)).toPrecision(3)));
+}
+
 /** Of a link's values those that the server would take. */
 function allowed(wanted, catalogue) {
+  const { limits } = catalogue;
+  const among = (list) => (value) => list.some(({ name }) => name === value);
+  const within = ([least, most]) => (value) => least <= value && value <= most;
+  const whole = (bounds) => (value) => Number.isInteger(value) && within(bounds)(value);
+  const isWavelet = among(catalogue.wavelets);
+  const wavelet = isWavelet(wanted.wavelet) ? wanted.wavelet : null;
+  const budgets = catalogue.methods.map(({ max_budget }) => max_budget);
   const tests = {
-    lambda: (value) => value >= 0.1 && value <= 10000,
-    wavelet: (value) => catalogue.wavelets.includes(value),
-    levels: (value) => catalogue.levels.includes(value),
-    perturbation: (value) => catalogue.perturbations.includes(value),
-    distortion: (value) => catalogue.distortions.includes(value),
-    target: (value) => value in catalogue.classes,
-    budget: (value) => value >= 1 && Number.isInteger(value),
-    seed: (value) => value >= 0 && value < 2 ** 32 && Number.isInteger(value),
+    lambda: within(limits.lagrange_multiplier),
+    wavelet: isWavelet,
+    levels: whole([1, maxLevels(catalogue, wavelet)]),
+    perturbation: among(catalogue.perturbations),
+    distortion: among(catalogue.distortions),
+    target: whole([0, catalogue.classes.length - 1]),
+    budget: whole([1, Math.min(...budgets)]),
+    seed: whole(limits.seed),
   };
   return Object.fromEntries(Object.entries(tests)
     .filter(([name, test]) => name in wanted && test(wanted[name]))

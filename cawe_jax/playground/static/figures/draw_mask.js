@@ -7,20 +7,13 @@ import { probabilityBars } from "../bars.js";
 import { Cancelled } from "../connection.js";
 import {
   button, field, formatNumber, h, lightbox, onThemeChange, percent, perFrame, segmented,
-  select,
+  select, titled,
 } from "../dom.js";
 import {
   createHistory, listenToBrush, listenToShortcuts, paintSegment,
 } from "../painting.js";
 import { createMaskCanvas, keptPicture } from "./mask_canvas.js";
 import { createScoreboard, MACHINES } from "./scoreboard.js";
-
-const FILLINGS = {
-  "adaptive-gaussian": "adaptive Gaussian noise",
-  mean: "the photograph’s mean",
-  blur: "a blur",
-  inpainting: "inpainting",
-};
 
 /**
  * Mounts the figure.
@@ -29,10 +22,10 @@ const FILLINGS = {
  * @param {{connection: object, catalogue: object, images: object}} context
  */
 export function mount(section, { connection, catalogue, images }) {
-  const size = catalogue.input_size;
+  const [size] = catalogue.image_size;
   const mask = new Uint8Array(size * size);
   const history = createHistory(mask);
-  const settings = { filling: catalogue.fillings[0], draws: 16, seed: 0 };
+  const settings = { filling: catalogue.defaults.filling, draws: catalogue.defaults.draws, seed: 0 };
   const brush = { radius: 14, value: 1, at: null };
   const shown = { image: null, picture: null };
   // What has been asked and answered for the image and the settings of now.
@@ -144,7 +137,11 @@ export function mount(section, { connection, catalogue, images }) {
     prediction?.cancel();
     const current = answers;
     const picture = keptPicture(shown.picture, mask, size);
-    prediction = connection.request({ type: "predict", ...question(), mask: packBits(mask) });
+    prediction = connection.request({ type: "predict", ...question(), mask: packBits(mask) }, {
+      onQueued({ position }) {
+        predictButton.textContent = position ? waiting(position) : "Predicting…";
+      },
+    });
     predictButton.disabled = true;
     predictButton.textContent = "Predicting…";
     try {
@@ -237,10 +234,10 @@ export function mount(section, { connection, catalogue, images }) {
         h("p", {}, budget),
         h("div", { class: "row fields" },
           field("The rest becomes", select(
-            catalogue.fillings.map((value) => ({ value, label: FILLINGS[value] ?? value })),
+            titled(catalogue.fillings),
             settings.filling, (value) => change("filling", value))),
-          numberField("Draws", 1, 64, settings.draws, (value) => change("draws", value)),
-          numberField("Seed", 0, 2 ** 32 - 1, settings.seed, (value) => change("seed", value))),
+          numberField("Draws", ...catalogue.limits.draws, settings.draws, (value) => change("draws", value)),
+          numberField("Seed", ...catalogue.limits.seed, settings.seed, (value) => change("seed", value))),
         predictButton, error, outcome)),
     draws,
     scoreboard.element);
@@ -251,8 +248,11 @@ export function mount(section, { connection, catalogue, images }) {
   changed();
 }
 
+/** What a job's place in the queue means. */
 export function waiting(position) {
-  return position > 0 ? `Waiting; ${position} before you` : "Next in the queue";
+  return position > 0
+    ? `Waiting; ${position} before you`
+    : "Starting; the first of its kind takes longer";
 }
 
 /** A whole number within bounds; what does not fit goes back to the nearest that does. */

@@ -1,32 +1,31 @@
-/* The price of the mask on a logarithmic scale: a slider over the multipliers that the
-   library was asked for beforehand, and a field for any other. */
+/* The price of the mask on a logarithmic scale: a slider over a few multipliers, and a
+   field for any other. */
 
 import { field, h } from "../dom.js";
 
-const LEAST = 0.1;
-const LARGEST = 10000;
-
 /**
  * @param {number[]} multipliers Rising, equally spaced on the logarithmic scale.
+ * @param {[number, number]} limits Of other multipliers.
  * @param {function(number): void} onchange
  * @returns {{element: HTMLElement, set: function(number): void}}
  */
-export function createSlider(multipliers, onchange) {
+export function createSlider(multipliers, limits, onchange) {
+  const [least, most] = limits;
   const last = multipliers.length - 1;
   const range = h("input", {
     type: "range", min: 0, max: last, step: 1,
     oninput: () => onchange(multipliers[range.value]),
   });
   const exact = h("input", {
-    type: "number", min: LEAST, max: LARGEST, step: "any", "aria-label": "Lambda, exactly",
+    type: "number", min: least, max: most, step: "any", "aria-label": "Lambda, exactly",
     onchange() {
       const value = Number(exact.value);
-      onchange(value ? Math.min(LARGEST, Math.max(LEAST, value)) : multipliers[range.value]);
+      onchange(value ? Math.min(most, Math.max(least, value)) : multipliers[range.value]);
     },
   });
   const ticks = h("div", { class: "ticks", "aria-hidden": "true" },
     ...multipliers.map((value, i) => {
-      const tick = h("span", {}, Number.isInteger(Math.log2(value) / 2) ? written(value) : "");
+      const tick = h("span", {}, i % 4 === 0 ? written(value) : "");
       tick.style.left = `${(100 * i) / last}%`;
       return tick;
     }));

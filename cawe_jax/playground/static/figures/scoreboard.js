@@ -25,8 +25,8 @@ export function createScoreboard(actions) {
       "The same number, another currency: you and Pixel RDE spend the budget on pixels, "
       + "CartoonX on wavelet coefficients, and one of those can light up a whole patch. All "
       + "masks are judged alike, by the same filling and as many draws in their own "
-      + "currency. A machine aims at the explained class alone, you are "
-      + "scored on all classes."));
+      + "currency. A machine searches on draws of its own, so nobody has seen "
+      + "those that count."));
 
   function render({ you, machines, running, ready }) {
     const rivals = Object.entries(MACHINES).map(([name, title]) =>
@@ -75,7 +75,7 @@ function card({ title, unit = "pixels", result, running, leads, empty, controls 
     : h("div", { class: "blank" }, empty);
   return h("div", { class: leads ? "card leads" : "card", "data-card": title },
     h("div", { class: "picture" }, picture),
-    h("div", { class: "facts" },
+    h("div", { class: "about" },
       h("h4", {}, title, leads ? h("span", { class: "badge" }, "ahead") : null),
       running
         ? h("p", {}, running.text, progressBar(running.share))
@@ -88,7 +88,7 @@ function progressBar(share) {
 }
 
 function facts(result, unit) {
-  return h("dl", { class: "numbers" },
+  return h("dl", { class: "numbers facts" },
     h("dt", {}, "distortion"),
     h("dd", { "data-value": "distortion" },
       `${formatNumber(result.distortion)} ± ${formatNumber(result.standard_error)}`),
