@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from cawe_jax.images import decode_image, prepare_image
-from cawe_jax.playground import catalogue, messages, paths, tasks
-from cawe_jax.playground.catalogue import Photograph, Settings
+from cawe_jax.playground import catalogue, messages, paths, signal_tasks, tasks
+from cawe_jax.playground.catalogue import Photograph
 from cawe_jax.playground.jobs import Queue
 from cawe_jax.playground.messages import ImageChoice
 from cawe_jax.playground.pictures import to_webp
+from cawe_jax.playground.settings import Settings, input_shape
 from cawe_jax.playground.store import Store
 
 MAX_UPLOADS = 64
@@ -50,7 +51,7 @@ class Answers:
     self.shipped = paths.read(settings, self.samples)
     self.catalogue = catalogue.make_catalogue(
       settings, self.samples, paths.offer(self.shipped)
-    )
+    ) | {"signals": signal_tasks.offer()}
     self._uploads: Store[Photograph] = Store(MAX_UPLOADS)
     self._results: Store[tasks.Result] = Store(MAX_RESULTS)
     self._slow, self._quick = Queue(), Queue()
@@ -75,8 +76,6 @@ class Answers:
       case messages.Explain():
         return await self._explain(request, visitor, put)
       case messages.Analyse():
-        from cawe_jax.playground import signal_tasks
-
         return await self._quick.run(
           visitor, lambda check: signal_tasks.analyse(request)
         )
@@ -89,7 +88,7 @@ class Answers:
       ValueError: It is no image, or none that is allowed.
     """
     settings = self.settings
-    shape = catalogue.input_shape(settings.classifier)
+    shape = input_shape(settings.classifier)
 
     def prepare(check: Any) -> Photograph:
       image = prepare_image(decode_image(data, "upload"), shape, settings.resize)
