@@ -129,8 +129,7 @@ def sines() -> Signal:
   ]
   values = sum(np.sin(2 * np.pi * f * time) * inside for f, inside in windows)
   source = "4 Hz throughout, 12 Hz then 24 Hz, 48 Hz for half a second in the middle."
-  title = "Sines that come and go"
-  return Signal("sines", title, np.asarray(values), period, 0.0, "s", "", source)
+  return Signal("sines", "Sines", np.asarray(values), period, 0.0, "s", "", source)
 
 
 def delta() -> Signal:
@@ -143,7 +142,7 @@ def delta() -> Signal:
   values = np.zeros(257)
   values[128] = 1
   source = "Zero everywhere but for one sample."
-  return Signal("delta", "A single peak", values, 1 / 64, 0.0, "s", "", source)
+  return Signal("delta", "Peak", values, 1 / 64, 0.0, "s", "", source)
 
 
 def el_nino() -> Signal:

@@ -61,7 +61,7 @@ def analyse(request: Analyse) -> SignalAnalysed:
   Example:
     >>> answer = analyse(Analyse(7, name="delta"))
     >>> answer.id, answer.analysis["title"], answer.analysis["shape"]
-    (7, 'A single peak', [64, 257])
+    (7, 'Peak', [64, 257])
   """
   wavelet = request.wavelet or signals.DEFAULT_WAVELET
   if wavelet not in SCALOGRAM_WAVELETS:
