@@ -22,7 +22,8 @@ def run_playground(options: argparse.Namespace) -> int:
     raise ValueError(
       f"the playground needs {', '.join(missing)}: pip install 'cawe-jax[playground]'"
     )
-  from cawe_jax.playground.serve import make_settings, serve
+  from cawe_jax.playground.serve import serve
+  from cawe_jax.playground.settings import make_settings
 
   use_compilation_cache()
   serve(

@@ -26,8 +26,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from cawe_jax.playground.answers import Answers
-from cawe_jax.playground.catalogue import MAX_UPLOAD_BYTES, Settings
+from cawe_jax.playground.catalogue import MAX_UPLOAD_BYTES
 from cawe_jax.playground.pictures import to_webp
+from cawe_jax.playground.settings import Settings
+from cawe_jax.playground.tasks import FILE_TYPES
 from cawe_jax.playground.visitors import Visitor
 
 UPLOAD_SECONDS = 60.0
@@ -57,7 +59,6 @@ _HEADERS = {
   "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_FILE_TYPES = {"png": "image/png", "npz": "application/octet-stream"}
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -108,14 +109,14 @@ def create_app(settings: Settings) -> Starlette:
   async def result(request: Request) -> Response:
     suffix = request.path_params["suffix"]
     data = None
-    if suffix in _FILE_TYPES:
+    if suffix in FILE_TYPES:
       data = await answers.file(request.path_params["token"], suffix)
     if data is None:
       raise HTTPException(404, "there is no such result any more; compute it again")
     disposition = f'attachment; filename="explanation.{suffix}"'
     return Response(
       data,
-      media_type=_FILE_TYPES[suffix],
+      media_type=FILE_TYPES[suffix],
       headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
     )
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pywt
 
-from cawe_jax import distortions, methods, perturbations, recipes, representations
+from cawe_jax import distortions, methods, perturbations, representations
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.images import Resize
 from cawe_jax.methods import Method
 from cawe_jax.playground.messages import (
   ClassProbability,
@@ -25,32 +23,8 @@ from cawe_jax.playground.messages import (
   ImageChoice,
   Target,
 )
-from cawe_jax.recipes import Recipe
+from cawe_jax.playground.settings import Settings, input_shape
 from cawe_jax.types import Distortion, Perturbation
-
-SHIPPED_PATHS = Path(__file__).with_name("shipped")
-"""Explanations of samples that come with the package; see :mod:`.paths`."""
-
-
-class Settings(NamedTuple):
-  """What a playground is made of.
-
-  Attributes:
-    classifier: A softmax network on square or other images of its ``input_size``.
-    samples: Photographs to choose from by name, each ``[H, W, 3]`` in [0, 1] of the
-      network's size.
-    recipe: How masks are searched.
-    resize: The network's published rule for uploads.
-    shipped: Folder of explanations made before, or None.
-    hosts: Names under which the server may be addressed, besides numbers.
-  """
-
-  classifier: Classifier
-  samples: dict[str, np.ndarray]
-  recipe: Recipe = recipes.fast()
-  resize: Resize | None = None
-  shipped: Path | None = SHIPPED_PATHS
-  hosts: tuple[str, ...] = ("localhost",)
 
 
 class Photograph(NamedTuple):
@@ -127,12 +101,6 @@ DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
 MULTIPLIERS = 0.1, 10_000.0
 MAX_DRAWS = 64
 MAX_SEED = 2**32 - 1
-
-
-def input_shape(classifier: Classifier) -> tuple[int, int]:
-  """Height and width of the network's input."""
-  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  return height, width
 
 
 def make_catalogue(
@@ -279,6 +247,11 @@ def num_entries(wish: Wish, settings: Settings) -> int:
   """Entries of a mask of the wish's method."""
   shape = (*input_shape(settings.classifier), 3)
   return make_method(wish, settings).representation(shape).num_entries
+
+
+def title(method: str) -> str:
+  """A method's name as people write it."""
+  return _METHODS[method][0]
 
 
 def unit(method: str) -> str:

@@ -29,9 +29,10 @@ from cawe_jax.figures import mask_picture
 from cawe_jax.files import atomic_write
 from cawe_jax.images import image_id
 from cawe_jax.playground import catalogue
-from cawe_jax.playground.catalogue import Photograph, Settings, Wish
+from cawe_jax.playground.catalogue import Photograph, Wish
 from cawe_jax.playground.messages import ExplanationMade
 from cawe_jax.playground.pictures import data_url
+from cawe_jax.playground.settings import SHIPPED_PATHS, Settings, make_settings
 from cawe_jax.types import Mask
 
 SAMPLES = ("chelsea", "coffee", "rocket")
@@ -192,11 +193,9 @@ def _metadata(file: Path) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Make the paths that are missing."""
   parser = argparse.ArgumentParser(prog="python -m cawe_jax.playground.paths")
-  parser.add_argument("--out", type=Path, default=catalogue.SHIPPED_PATHS)
+  parser.add_argument("--out", type=Path, default=SHIPPED_PATHS)
   parser.add_argument("--samples", nargs="+", default=SAMPLES, metavar="NAME")
   options = parser.parse_args(arguments)
-  from cawe_jax.playground.serve import make_settings
-
   use_compilation_cache()
   settings = make_settings(samples=options.samples)
   options.out.mkdir(parents=True, exist_ok=True)

@@ -15,51 +15,19 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import uvicorn
 
-import cawe_jax as cawe
-from cawe_jax.classifiers.registry import classifier_info
 from cawe_jax.playground.app import create_app
-from cawe_jax.playground.catalogue import Settings
 from cawe_jax.playground.messages import MAX_FRAME_BYTES
+from cawe_jax.playground.settings import Settings
 from cawe_jax.playground.visitors import STALL_SECONDS
-from cawe_jax.presets import RECIPES
-from cawe_jax.samples import sample_names, sample_path
 
 MAX_CONNECTIONS = 256
 """Open at once; more are answered with status 503."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def make_settings(
-  classifier: str = "efficientnet-lite0",
-  preset: str = "fast",
-  samples: Sequence[str] | None = None,
-) -> Settings:
-  """A playground with a published network and the photographs of packages.
-
-  Args:
-    classifier: A name of ``cawe classifiers``.
-    preset: ``fast`` or ``default``, or a published recipe.
-    samples: Names of :func:`cawe_jax.samples.sample_names`; by default all whose
-      packages are installed.
-
-  Raises:
-    ValueError: An unknown name, or no sample is installed.
-  """
-  if preset not in RECIPES:
-    raise ValueError(f"preset {preset!r} is unknown; allowed: {', '.join(RECIPES)}")
-  info = classifier_info(classifier)
-  network = cawe.load_classifier(info.name)
-  names = _installed() if samples is None else samples
-  images = {
-    name: cawe.load_image(sample_path(name), network.input_size, info.resize)
-    for name in names
-  }
-  return Settings(network, images, RECIPES[preset](), info.resize)
 
 
 def serve(
@@ -115,18 +83,6 @@ def serve(
     with contextlib.suppress(KeyboardInterrupt):
       server.run(sockets=[listener])
   _leave()
-
-
-def _installed() -> list[str]:
-  """Samples whose packages are here."""
-  names = []
-  for name in sample_names():
-    with contextlib.suppress(ValueError):
-      sample_path(name)
-      names.append(name)
-  if not names:
-    sample_path(sample_names()[0])  # says which package to install
-  return names
 
 
 def _bind(host: str, port: int) -> socket.socket:

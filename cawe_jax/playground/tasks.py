@@ -19,16 +19,19 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import distortions, methods, obfuscations
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.figures import mask_picture
+from cawe_jax.figures import explanation_figure, mask_picture, save_figure
 from cawe_jax.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.playground import catalogue, messages
-from cawe_jax.playground.catalogue import Photograph, Settings, Wish
+from cawe_jax.playground.catalogue import Photograph, Wish
 from cawe_jax.playground.jobs import Check
 from cawe_jax.playground.messages import ExplanationMade, Progress
 from cawe_jax.playground.pictures import data_url
+from cawe_jax.playground.settings import Settings
 from cawe_jax.types import Explanation, Mask
 
+FILE_TYPES = {"png": "image/png", "npz": "application/octet-stream"}
+"""Files of a result, by their suffixes."""
 SHOWN_DRAWS = 8
 PROGRESS_SECONDS = 0.2
 """Least time between two looks at a run."""
@@ -163,33 +166,31 @@ def notice(classifier: Classifier, photograph: Photograph, wish: Wish) -> str | 
 
 
 def make_files(classifier: Classifier, result: Result) -> dict[str, bytes]:
-  """The figure and the archive that ``cawe explain`` would write, by suffix."""
-  from cawe_jax.cli import results
+  """The figure (``png``) and the archive (``npz``) of a result, as files.
 
+  ``cawe.load`` reads the archive, and ``cawe figure`` draws the figure of it again.
+  """
   e, wish = result.explanation, result.wish
-  request = {
+  target_name = classifier.class_name(int(e.target))
+  metadata = {
+    "image": result.image,
     "image_id": image_id(e.input_image),
     "classifier": classifier.name,
-    "target": wish.target,
+    "target_name": target_name,
     "budget": wish.budget,
     "method": result.method.settings(),
     "seed": wish.seed,
+    "seconds": round(result.seconds, 3),
     "cawe_jax": cawe.__version__,
   }
-  known = results.Result(
-    request,
-    classifier.class_name(int(e.target)),
-    result.method.settings(),
-    result.seconds,
-    0.0,
-    {"image": result.image, "classifier": classifier.name, "budget": wish.budget},
-  )
+  title = f"{catalogue.title(wish.method)} of “{target_name}”, λ = "
+  title += f"{wish.lagrange_multiplier:g}"
+  figure = explanation_figure(e, target_name=target_name, title=title)
   with tempfile.TemporaryDirectory(prefix="cawe-playground-") as folder:
-    results.write(Path(folder), "result", e, known)
-    return {
-      suffix: (Path(folder) / f"result.{suffix}").read_bytes()
-      for suffix in ("png", "npz")
-    }
+    paths = {suffix: Path(folder, f"explanation.{suffix}") for suffix in FILE_TYPES}
+    save_figure(figure, paths["png"])
+    cawe.save(paths["npz"], e, metadata)
+    return {suffix: path.read_bytes() for suffix, path in paths.items()}
 
 
 def _assess(
