@@ -2,8 +2,8 @@
 
 Half the memory and the traffic of activations, and the matrix units of TPUs and GPUs at
 full speed. Images, masks, wavelet synthesis, distortion and solver stay in float32: a
-mask entry moves by less per step than bfloat16 can tell apart. What it changes is said in
-docs/guides/classifiers.md.
+mask entry moves by less per step than bfloat16 can tell apart.
+What it changes is said in docs/guides/classifiers.md.
 """
 
 from __future__ import annotations

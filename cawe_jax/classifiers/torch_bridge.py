@@ -3,9 +3,9 @@
 The compiled program calls back into Python for every tile, where PyTorch evaluates the
 network; the gradient is PyTorch's own. The bridge costs copies between the two
 libraries, a wait at every call, and a second forward pass: a callback may not keep the
-graph of the first one until the gradient is asked for. How much that is stands in
-docs/guides/classifiers.md. A network with published weights is faster from its name, any other once
-written in JAX.
+graph of the first one until the gradient is asked for. How
+much that is stands in docs/guides/classifiers.md. A network with published weights is
+faster from its name, any other once written in JAX.
 
 On a CPU JAX's usual callback waits for a copy of its arguments that needs a thread of
 the pool whose threads wait for the callbacks; with several devices that is for ever
