@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_dict
 
 VARIANTS = ("default", "smoke", "paper")
 
-NUM_COMPARED = 8
+NUM_COMPARED = 4
 """Photographs where a setting is varied; the paper shows one."""
 
 IMAGENET = "tfds:imagenet_validation"

@@ -6,7 +6,7 @@ Run time: 15 to 50 min on two CPU cores (estimated: 7 to 25 s for each of 120
 explanations); ``:smoke`` 34 s of processor time.
 
 Paper: CartoonX at multipliers 0, 50, 100, 200, 400 and 800, one image; 2000 steps of 64
-draws at 256 x 256. Here: the same multipliers, EfficientNet-Lite0, 8 photographs at
+draws at 256 x 256. Here: the same multipliers, EfficientNet-Lite0, 4 photographs at
 224 x 224, the fast recipe; with the numbers beside the pictures.
 """
 

@@ -6,7 +6,7 @@ Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
 explanations); ``:smoke`` 48 s of processor time.
 
 Paper: CartoonX with adaptive Gaussian noise and with zeros, one image. Here also
-adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 8
+adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 4
 photographs at 224 x 224, the fast recipe.
 """
 

@@ -6,7 +6,7 @@ Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
 explanations); ``:smoke`` 42 s of processor time.
 
 Paper: CartoonX with several mother wavelets, one image. Here: five whose five levels
-fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 8 photographs, the fast
+fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 4 photographs, the fast
 recipe.
 """
 

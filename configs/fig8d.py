@@ -7,7 +7,7 @@ explanations); ``:smoke`` 54 s of processor time.
 
 Paper: CartoonX with four distortions (label squared error, "maximise label", KL, l2),
 one image. Here: the same four, "maximise label" as the released code computes it,
-squared; EfficientNet-Lite0, 8 photographs at 224 x 224, the fast recipe. Values of
+squared; EfficientNet-Lite0, 4 photographs at 224 x 224, the fast recipe. Values of
 different distortions do not compare; rates and retained probabilities do.
 """
 

@@ -7,7 +7,7 @@ Run time: 10 to 40 min on two CPU cores (estimated: 7 to 40 s for each of 60
 explanations); ``:smoke`` 49 s of processor time.
 
 Paper: MobileNetV3-Small and VGG16 side by side. Here: EfficientNet-Lite0, 1 and 2,
-whose weights come as packages, each at its own size (224, 240, 260), 8 photographs,
+whose weights come as packages, each at its own size (224, 240, 260), 4 photographs,
 the fast recipe. ``paper`` has the paper's two networks. An axis value ``NAME=FILE``
 takes weights from a file.
 """
