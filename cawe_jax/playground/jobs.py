@@ -103,7 +103,7 @@ class Queue:
         job.stop.set()
         job.result.cancel()
       executor.shutdown(wait=False)
-      await asyncio.gather(worker, return_exceptions=True)
+      await asyncio.wait([worker])
 
   async def _work(self, executor: ThreadPoolExecutor) -> None:
     while True:

@@ -9,6 +9,7 @@ not read at all is left after :data:`STALL_SECONDS`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ MAX_UNSENT = 64
 STALL_SECONDS = 20.0
 
 _POLICY_VIOLATION, _TOO_BIG = 1008, 1009
+# What sending raises when nobody is there (any more) to read.
+_GONE = (TimeoutError, WebSocketDisconnect, OSError, RuntimeError)
 
 
 class Outbox:
@@ -53,18 +56,16 @@ class Outbox:
     self._filled.set()
 
   async def deliver(self) -> None:
-    """Send for ever; ends when the client reads too slowly.
-
-    Raises:
-      TimeoutError: It does not read at all.
-    """
-    while len(self._messages) <= MAX_UNSENT:
-      await self._filled.wait()
-      if not self._messages:
-        self._filled.clear()
-        continue
-      message = self._messages.pop(next(iter(self._messages)))
-      await asyncio.wait_for(self._send(messages.encode(message)), STALL_SECONDS)
+    """Send until the client has left, or does not read what it asked for."""
+    with contextlib.suppress(*_GONE):
+      while len(self._messages) <= MAX_UNSENT:
+        await self._filled.wait()
+        if not self._messages:
+          self._filled.clear()
+          continue
+        message = self._messages.pop(next(iter(self._messages)))
+        async with asyncio.timeout(STALL_SECONDS):
+          await self._send(messages.encode(message))
 
 
 _PASSING = (messages.Queued, messages.Progress)
@@ -94,7 +95,7 @@ class Visitor:
       tasks = [reading, sending, *self._open.values()]
       for task in tasks:
         task.cancel()
-      await asyncio.gather(*tasks, return_exceptions=True)
+      await asyncio.wait(tasks)
 
   async def _read(self) -> None:
     while True:
@@ -154,9 +155,7 @@ class Visitor:
 
   async def _leave(self, reason: str, code: int) -> None:
     """Say why and close; whatever else waits for this client is not sent."""
-    try:
+    with contextlib.suppress(*_GONE):
       async with asyncio.timeout(STALL_SECONDS):
         await self._websocket.send_text(messages.encode(Error(None, reason)))
         await self._websocket.close(code)
-    except (TimeoutError, WebSocketDisconnect, RuntimeError):
-      pass

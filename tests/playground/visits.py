@@ -1,0 +1,91 @@
+"""How tests visit a playground: a page's end of a connection, a server, requests."""
+
+import base64
+import contextlib
+import socket
+import threading
+import time
+
+import numpy as np
+import uvicorn
+
+from cawe_jax.playground.app import create_app
+
+SHAPE = (32, 32)
+ORIGIN = "http://localhost"
+
+
+def connect(client):
+  """A connection as the page opens it; starlette's client has another host."""
+  return client.websocket_connect("/ws", headers={"host": "localhost"})
+
+
+class Page:
+  """The browser's end of a connection."""
+
+  def __init__(self, websocket):
+    self.websocket = websocket
+
+  def ask(self, message):
+    """Send a request; all its answers."""
+    self.websocket.send_json(message)
+    answers = []
+    while not answers or answers[-1]["type"] in ("queued", "progress"):
+      answers.append(self.websocket.receive_json())
+      assert answers[-1]["id"] == message["id"]
+    return answers
+
+
+@contextlib.contextmanager
+def serving(settings, **options):
+  """A real server on a free port; its address."""
+  with socket.create_server(("127.0.0.1", 0)) as listener:
+    port = listener.getsockname()[1]
+    config = uvicorn.Config(
+      create_app(settings),
+      log_level="warning",
+      ws="websockets-sansio",
+      timeout_graceful_shutdown=1,
+      **options,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    while not server.started:
+      assert thread.is_alive()
+      time.sleep(0.01)
+    yield f"127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def bits(keep):
+  """A mask as the page sends it."""
+  return base64.b64encode(np.packbits(keep).tobytes()).decode()
+
+
+def draw(request_id=1, **changes):
+  """A valid predict request."""
+  keep = np.zeros(SHAPE, bool)
+  keep[8:24, 8:24] = True
+  return {
+    "type": "predict",
+    "id": request_id,
+    "image": {"sample": "first"},
+    "mask": bits(keep),
+    "filling": "adaptive-gaussian",
+    "draws": 8,
+    "seed": 3,
+  } | changes
+
+
+def explain(request_id=1, **changes):
+  """A valid explain request."""
+  return {
+    "type": "explain",
+    "id": request_id,
+    "image": {"sample": "first"},
+    "method": "pixel-rde",
+    "lagrange_multiplier": 1.0,
+  } | changes
