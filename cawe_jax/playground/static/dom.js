@@ -97,6 +97,13 @@ export function formatNumber(x) {
   return String(Number(x.toPrecision(3)));
 }
 
+/** A mean and its standard error, both to the error's second digit: 1.070 ± 0.020. */
+export function plusMinus(mean, error) {
+  if (!Number.isFinite(mean)) return "–";
+  const digits = error > 0 ? Math.min(5, Math.max(2, 1 - Math.floor(Math.log10(error)))) : 3;
+  return `${mean.toFixed(digits)} ± ${(error ?? NaN).toFixed(digits)}`;
+}
+
 /** A share as per cent: 0.1234 is 12.3 %. */
 export function percent(share) {
   if (!Number.isFinite(share)) return "–";

@@ -6,8 +6,8 @@
 import { probabilityBars } from "../bars.js";
 import { Cancelled } from "../connection.js";
 import {
-  button, field, formatNumber, h, lightbox, onThemeChange, percent, perFrame, segmented,
-  select, titled,
+  button, field, h, lightbox, onThemeChange, percent, perFrame, plusMinus, segmented, select,
+  titled,
 } from "../dom.js";
 import {
   createHistory, listenToBrush, listenToShortcuts, paintSegment,
@@ -166,7 +166,9 @@ export function mount(section, { connection, catalogue, images }) {
       {
         onQueued({ position }) { running.text = waiting(position); render(); },
         onProgress({ step, num_steps, picture }) {
-          Object.assign(running, { text: "Searching…", share: step / num_steps, picture });
+          // After the last step entries are exchanged, of which nothing is reported.
+          const text = step < num_steps ? "Searching…" : "Choosing the last entries…";
+          Object.assign(running, { text, share: step / num_steps, picture });
           render();
         },
       });
@@ -186,8 +188,7 @@ export function mount(section, { connection, catalogue, images }) {
     outcome.replaceChildren(
       h("p", { class: "distortion" }, `${title}: expected distortion `,
         h("b", { class: "numbers", "data-value": "distortion" },
-          formatNumber(answer.distortion)),
-        h("span", { class: "numbers" }, ` ± ${formatNumber(answer.standard_error)}`)),
+          plusMinus(answer.distortion, answer.standard_error))),
       h("div", { class: "columns" },
         probabilityBars("The photograph", answer.before, answer.target.class, false),
         probabilityBars("With the mask", answer.after, answer.target.class, true)));

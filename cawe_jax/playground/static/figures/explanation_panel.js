@@ -1,6 +1,6 @@
 /* One method's explanation: the picture as it grows, its numbers, its files. */
 
-import { button, formatNumber, h, lightbox, percent } from "../dom.js";
+import { button, formatNumber, h, lightbox, percent, plusMinus } from "../dom.js";
 
 /** The pictures of an answer that can be looked at. */
 export const VIEWS = [
@@ -8,6 +8,9 @@ export const VIEWS = [
   { value: "masked_picture", label: "In colour" },
   { value: "mask_picture", label: "Mask" },
 ];
+
+const EMPTY = "At this price the best mask is empty: no part is worth what it costs. "
+  + "Lower λ, or choose a photograph that the network is surer of.";
 
 /**
  * @param {string} title
@@ -83,11 +86,10 @@ export function createPanel(title, compute) {
       ["retained probability", percent(found.retained_probability)],
       [found.target.class, `${percent(found.probability)} → ${percent(found.score_with_noise)}`],
       ["kept, the rate", percent(found.rate)],
-      ["distortion",
-        `${formatNumber(found.distortion)} ± ${formatNumber(found.standard_error)}`],
+      ["distortion", plusMinus(found.distortion, found.standard_error)],
     ]);
     clearWords();
-    notice.textContent = found.notice ?? "";
+    notice.textContent = found.notice ?? (found.rate === 0 ? EMPTY : "");
     showFiles(found);
     look(view);
   }

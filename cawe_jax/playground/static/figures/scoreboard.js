@@ -4,7 +4,7 @@
    of the mask it stays visible, with its own budget said. Two distortions whose difference
    is within two standard errors are a tie: more draws decide. */
 
-import { button, formatNumber, h, lightbox, percent } from "../dom.js";
+import { button, formatNumber, h, lightbox, percent, plusMinus } from "../dom.js";
 
 export const MACHINES = { cartoonx: "CartoonX", "pixel-rde": "Pixel RDE" };
 const UNITS = { cartoonx: "wavelet coefficients", "pixel-rde": "pixels" };
@@ -91,7 +91,7 @@ function facts(result, unit) {
   return h("dl", { class: "numbers facts" },
     h("dt", {}, "distortion"),
     h("dd", { "data-value": "distortion" },
-      `${formatNumber(result.distortion)} ± ${formatNumber(result.standard_error)}`),
+      plusMinus(result.distortion, result.standard_error)),
     h("dt", {}, result.target.class),
     h("dd", {}, `${percent(result.target.before)} → ${percent(result.target.after)}`),
     h("dt", {}, "budget"),
