@@ -24,6 +24,7 @@ from cawe_jax.playground.messages import (
   Target,
 )
 from cawe_jax.playground.settings import Settings, input_shape
+from cawe_jax.samples import sample_label, sample_names
 from cawe_jax.types import Distortion, Perturbation
 
 
@@ -101,6 +102,7 @@ DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
 MULTIPLIERS = 0.1, 10_000.0
 MAX_DRAWS = 64
 MAX_SEED = 2**32 - 1
+MAX_UPLOAD_BYTES = 16 * 2**20
 
 
 def make_catalogue(
@@ -124,7 +126,7 @@ def make_catalogue(
     "samples": [
       {
         "name": name,
-        "title": name.replace("-", " ").capitalize(),
+        "title": _photograph_title(name, classifier),
         "url": f"/samples/{name}.webp",
         "class": classifier.class_name(photograph.predicted),
         "target": photograph.predicted,
@@ -163,9 +165,6 @@ def make_catalogue(
     },
     "shipped": shipped,
   }
-
-
-MAX_UPLOAD_BYTES = 16 * 2**20
 
 
 def max_levels(wavelet: str, shape: tuple[int, int]) -> int:
@@ -313,6 +312,13 @@ def most_probable(
     )
     for i in order
   ]
+
+
+def _photograph_title(name: str, classifier: Classifier) -> str:
+  """What is seen, by the label that came with the photograph, or its name."""
+  label = sample_label(name) if name in sample_names() else None
+  title = name if label is None else classifier.class_name(label)
+  return title[0].upper() + title[1:]
 
 
 def look(classifier: Classifier, image: np.ndarray) -> Photograph:

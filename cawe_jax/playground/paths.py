@@ -5,8 +5,8 @@ batch. What is kept of it is the mask, in 256 levels, and the numbers; the pictu
 made of these when they are asked for, from the photograph, which stays in its own
 package. Where photograph, network or settings are not those of a path, it is not used.
 
-``python -m cawe_jax.playground.paths`` makes them (17 multipliers take two to five
-minutes on two CPU cores). It may be stopped: finished paths are not made again.
+``python -m cawe_jax.playground.paths`` makes them, each in three minutes or more on two
+CPU cores. It may be stopped: finished paths are not made again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ from cawe_jax.playground.pictures import data_url
 from cawe_jax.playground.settings import SHIPPED_PATHS, Settings, make_settings
 from cawe_jax.types import Mask
 
-SAMPLES = ("chelsea", "coffee", "rocket")
+SAMPLES = (
+  "coffee",
+  "chelsea",
+  "imagenet-00",
+  "imagenet-13",
+  "imagenet-16",
+  "imagenet-17",
+)
 METHODS = ("cartoonx", "pixel-rde")
 LAGRANGE_MULTIPLIERS = tuple(float(f"{20 * 2 ** (k / 2):.3g}") for k in range(-8, 9))
 """Half octaves around the default of 20, from 1.25 to 320."""

@@ -17,7 +17,9 @@ ORIGIN = "http://localhost"
 
 def connect(client):
   """A connection as the page opens it; starlette's client has another host."""
-  return client.websocket_connect("/ws", headers={"host": "localhost"})
+  return client.websocket_connect(
+    "/ws", headers={"host": "localhost", "origin": ORIGIN}
+  )
 
 
 class Page:
