@@ -19,7 +19,8 @@ MAX_FRAME_BYTES = 64 * 1024
 """Largest request; a mask of 224 x 224 pixels takes 8.2 KiB."""
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-"""Integers that JavaScript has exactly."""
+Integer = Annotated[int, msgspec.Meta(ge=1 - 2**53, le=2**53 - 1)]
+"""Those that JavaScript has exactly."""
 Name = Annotated[str, msgspec.Meta(max_length=64)]
 
 
@@ -48,8 +49,8 @@ class Predict(_Request, tag="predict"):
   image: ImageChoice
   mask: Annotated[str, msgspec.Meta(max_length=MAX_FRAME_BYTES)]
   filling: Name
-  draws: int = 8
-  seed: int = 0
+  draws: Integer = 8
+  seed: Integer = 0
 
 
 class FindMask(_Request, tag="machine_mask"):
@@ -57,10 +58,10 @@ class FindMask(_Request, tag="machine_mask"):
 
   image: ImageChoice
   method: Name
-  budget: int
+  budget: Integer
   filling: Name
-  draws: int = 8
-  seed: int = 0
+  draws: Integer = 8
+  seed: Integer = 0
 
 
 class Explain(_Request, tag="explain"):
@@ -73,12 +74,12 @@ class Explain(_Request, tag="explain"):
   method: Name
   lagrange_multiplier: float | None = None
   wavelet: Name | None = None
-  levels: int | None = None
+  levels: Integer | None = None
   perturbation: Name | None = None
   distortion: Name | None = None
-  target: int | None = None
-  budget: int | None = None
-  seed: int | None = None
+  target: Integer | None = None
+  budget: Integer | None = None
+  seed: Integer | None = None
   fresh: bool = False
 
 

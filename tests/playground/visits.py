@@ -10,6 +10,7 @@ import numpy as np
 import uvicorn
 
 from cawe_jax.playground.app import create_app
+from cawe_jax.playground.messages import MAX_FRAME_BYTES
 
 SHAPE = (32, 32)
 ORIGIN = "http://localhost"
@@ -47,6 +48,8 @@ def serving(settings, **options):
       create_app(settings),
       log_level="warning",
       ws="websockets-sansio",
+      ws_max_size=2 * MAX_FRAME_BYTES,
+      ws_per_message_deflate=False,
       timeout_graceful_shutdown=1,
       **options,
     )
