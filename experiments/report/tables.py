@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from cawe_jax.files import atomic_write
-from experiments.report.summary import Row, describe
+from experiments.axes import Job
+from experiments.report.summary import Row, describe, mean, selected_results
 from experiments.store import Store
+
+# Of a curve's numbers, those that a figure is drawn from.
+_CURVES = ("distortion", "score", "energy", "bits")
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -24,6 +29,32 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     writer.writeheader()
     for row in described:
       writer.writerow({key: _blank(value) for key, value in row.items()})
+
+
+def write_curves(jobs: Sequence[Job], store: Store, path: Path) -> None:
+  """Every point of the mean curves, with standard errors over photographs, as CSV."""
+  columns = ["method", "fraction", "count", *_CURVES]
+  columns += [f"{name}_standard_error" for name in _CURVES]
+  with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    for job in jobs:
+      results = selected_results(store, job.name)
+      for point in range(len(job.grid)):
+        label = ", ".join(filter(None, (job.label, job.point_label(point))))
+        writer.writerows(_curve_rows(label, results, point))
+
+
+def _curve_rows(
+  label: str, results: Sequence[dict[str, np.ndarray]], point: int
+) -> Iterator[dict[str, Any]]:
+  for place, fraction in enumerate(results[0]["fraction"] if results else ()):
+    row = {"method": label, "fraction": float(fraction), "count": len(results)}
+    for name in _CURVES:
+      found = mean([r[name][point, place] for r in results])
+      row[name] = _blank(found.value)
+      row[f"{name}_standard_error"] = _blank(found.standard_error)
+    yield row
 
 
 def write_markdown(

@@ -15,7 +15,7 @@ from experiments.report import write_report
 from experiments.report.figures import FIGURES
 from experiments.report.gallery import write_gallery
 from experiments.report.summary import mean, summarise
-from experiments.report.tables import write_csv, write_markdown
+from experiments.report.tables import write_csv, write_curves, write_markdown
 from experiments.store import open_store
 
 HOSTILE = "<script>alert('x')</script> | a\\b & \"c\" $x$"
@@ -57,6 +57,7 @@ def curved(rng, number):
     "fraction": fraction,
     "distortion": rng.random(shape, np.float32),
     "score": rng.random(shape, np.float32),
+    "energy": np.tile(fraction**0.5, (POINTS, 1)),
     "bits": np.tile(np.array([0, 1e3, 2e3, 5e3, 1e4]), (POINTS, 1)) * (1 + number),
     "area": rng.random(POINTS),
   }
@@ -233,6 +234,21 @@ def test_the_table_of_curves_has_chosen_points_and_areas(curves):
   np.testing.assert_allclose(
     row.numbers["area"].value, np.mean([r["area"][0] for r in results["a"]])
   )
+
+
+def test_the_table_of_curves_has_every_point(curves, tmp_path):
+  _, jobs, store, results = curves
+  write_curves(jobs, store, tmp_path / "curves.csv")
+  with (tmp_path / "curves.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  # Two jobs of two grid points of five fractions.
+  assert len(rows) == 20
+  row = rows[2]
+  assert float(row["fraction"]) == pytest.approx(0.1)
+  for name in ("distortion", "bits"):
+    values = np.float64([r[name][0, 2] for r in results["a"]])
+    np.testing.assert_allclose(float(row[name]), values.mean())
+    np.testing.assert_allclose(float(row[f"{name}_standard_error"]), stats.sem(values))
 
 
 def test_the_trade_off_has_a_point_for_each_multiplier(explanations):
