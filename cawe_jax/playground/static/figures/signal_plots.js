@@ -78,13 +78,15 @@ export function drawScalogram(canvas, analysis, cursor, heat, bar) {
     `time (${analysis.time_unit})`, colours);
   leftAxis(context, frame, period, logTicks(period.low, period.high),
     `period (${analysis.time_unit})`, colours);
-  // A row stands for half a step of scale on both sides.
+  // A row and a column stand for half a step on both sides.
   const half = Math.sqrt(analysis.periods[1] / analysis.periods[0]);
   const top = period(analysis.periods[0] / half);
   const bottom = period(analysis.periods.at(-1) * half);
+  const left = x(timeAt(analysis, -0.5));
+  const right = x(timeAt(analysis, analysis.values.length - 0.5));
   context.save();
   clip(context, frame);
-  context.drawImage(heat, frame.left, top, frame.right - frame.left, bottom - top);
+  context.drawImage(heat, left, top, right - left, bottom - top);
   shadeCone(context, frame, analysis, x, period, colours);
   context.restore();
   drawBar(context, frame, bar, analysis, colours);

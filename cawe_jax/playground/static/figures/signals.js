@@ -79,7 +79,9 @@ export async function mount(section, { connection, catalogue }) {
   const askSoon = debounce(ask, 120);
 
   function take(received) {
-    const isNew = analysis?.name !== received.name || analysis.wavelet !== received.wavelet;
+    // A drawn signal is another one after every stroke.
+    const isNew = analysis?.name !== received.name || analysis.wavelet !== received.wavelet
+      || received.name === "custom";
     analysis = received;
     heat = heatMap(analysis.magnitude, ...analysis.shape, table, 0, analysis.strongest);
     if (isNew) cursor = strongest(analysis);
@@ -117,11 +119,12 @@ export async function mount(section, { connection, catalogue }) {
     if (!analysis || !view.signal.clientWidth) return;
     const mother = mothers.get(state.mother);
     const own = state.signal === "own";
+    const isDrawing = own && document.activeElement === view.signal;
     const scaleOf = (period) => period * mother.cycles_per_scale;
     const period = analysis.periods[cursor.row];
     const time = timeAt(analysis, cursor.column);
     places = {
-      signal: drawSignal(view.signal, analysis, own ? pen.place(cursor) : cursor,
+      signal: drawSignal(view.signal, analysis, isDrawing ? pen.place(cursor) : cursor,
         own ? PEN_RANGE : undefined),
       spectrum: drawSpectrum(view.spectrum, analysis, cursor),
       scalogram: drawScalogram(view.scalogram, analysis, cursor, heat, bar),
@@ -148,6 +151,7 @@ export async function mount(section, { connection, catalogue }) {
   for (const canvas of [view.signal, view.spectrum, view.scalogram, view.wavelet]) {
     onResize(canvas, show);
   }
+  for (const name of ["focus", "blur"]) view.signal.addEventListener(name, show);
   onThemeChange(show);
   await ask();
 }
