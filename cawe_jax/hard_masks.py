@@ -11,6 +11,7 @@ are tried, down to one, and at last the best single exchanges one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ import numpy as np
 
 from cawe_jax import checks
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.explain import Callback, assemble, empty_masks, optimise
+from cawe_jax.explain import Callback, Progress, assemble, empty_masks, optimise
 from cawe_jax.methods import Method
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Explanation, Mask
@@ -52,7 +53,8 @@ def explain_budget(
     key: As for :func:`cawe_jax.explain`.
     targets: As for :func:`cawe_jax.explain`.
     image_ids: As for :func:`cawe_jax.explain`.
-    callback: As for :func:`cawe_jax.explain`, called for the relaxed run.
+    callback: As for :func:`cawe_jax.explain`; called for the relaxed run, and then
+      after every round of exchanges with the binary masks and the steps all done.
     rows: As for :func:`cawe_jax.explain`.
 
   Returns:
@@ -84,7 +86,13 @@ def explain_budget(
   )
   _, slope = _evaluate(session, relaxed)
   top = top_l(relaxed, budget, tie_break=jax.tree.map(np.negative, slope))
-  exchanged, evaluations = _exchange(session, top)
+
+  def watch(masks: Mask, done: np.ndarray) -> bool:
+    steps = method.recipe.num_steps
+    progress = Progress(steps, steps, masks, ~done, history)
+    return bool(callback is not None and callback(progress))
+
+  exchanged, evaluations = _exchange(session, top, watch)
   candidates = [(masks, session.assess(masks)) for masks in (top, exchanged)]
   best = [
     int(np.argmin([result.estimate.distortion[i] for _, result in candidates]))
@@ -120,8 +128,13 @@ def top_l(masks: Mask, budget: int, tie_break: Mask | None = None) -> Mask:
   return _unflat(hard, masks)
 
 
-def _exchange(session: Session, masks: Mask) -> tuple[Mask, int]:
-  """Exchange entries while that lowers the distortion; masks and evaluations each."""
+def _exchange(
+  session: Session, masks: Mask, watch: Callable[[Mask, np.ndarray], bool]
+) -> tuple[Mask, int]:
+  """Exchange entries while that lowers the distortion; masks and evaluations each.
+
+  ``watch`` sees the masks and which images are done; a true value ends it.
+  """
   current = _flat(masks).copy()
   value, gradient = _evaluate(session, masks)
   slope = _flat(gradient)
@@ -146,6 +159,8 @@ def _exchange(session: Session, masks: Mask) -> tuple[Mask, int]:
       else:
         tried[i] += 1
         done[i] = tried[i] >= _SINGLE_CANDIDATES**2
+    if watch(_unflat(current, masks), done):
+      break
   return _unflat(current, masks), rounds * _num_draws(session)
 
 

@@ -122,8 +122,8 @@ def test_is_not_worse_than_the_largest_entries_on_fresh_draws():
 
 
 def test_exchanges_that_do_not_help_on_fresh_draws_are_dropped(monkeypatch):
-  def worst(session, masks):
-    del session
+  def worst(session, masks, watch):
+    del session, watch
     inverted = jax.tree.map(lambda s: -WEIGHTS.reshape(s[0].shape) + 0 * s, masks)
     return top_l(inverted, 3), 0
 
@@ -149,6 +149,25 @@ def test_the_cost_of_the_exchanges_is_told():
   found = explain_budget(CLASSIFIER, IMAGES[0], linear(), 4, key=KEY)
   assert relaxed.model_evaluations == 1  # one step; its two draws would be equal
   assert found.model_evaluations > relaxed.model_evaluations
+
+
+def test_the_exchanges_can_be_watched_and_stopped():
+  method = linear()
+  seen = []
+  full = explain_budget(
+    CLASSIFIER, IMAGES[0], method, 4, key=KEY, callback=lambda p: seen.append(p)
+  )
+  exchanging = [p for p in seen if all(np.isin(p.masks[0], (0, 1)).ravel())]
+  assert len(exchanging) > 1
+  assert all(p.masks[0].sum() == 4 for p in exchanging)
+  assert all(p.step == p.num_steps for p in exchanging)
+
+  def stop(progress):
+    return bool(np.isin(progress.masks[0], (0, 1)).all())
+
+  short = explain_budget(CLASSIFIER, IMAGES[0], method, 4, key=KEY, callback=stop)
+  assert short.mask[0].sum() == 4
+  assert short.model_evaluations < full.model_evaluations
 
 
 def test_ties_go_to_the_entry_that_matters_then_to_the_first():

@@ -25,6 +25,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import obfuscations
 from cawe_jax.compilation import use_compilation_cache
+from cawe_jax.explain import Callback
 from cawe_jax.figures import mask_picture
 from cawe_jax.files import atomic_write
 from cawe_jax.images import image_id
@@ -73,6 +74,7 @@ def make(
   method: str,
   folder: Path,
   multipliers: Sequence[float] = LAGRANGE_MULTIPLIERS,
+  callback: Callback | None = None,
 ) -> Path:
   """Explain a sample along a path, and write ``NAME-METHOD.npz``.
 
@@ -82,6 +84,7 @@ def make(
     method: ``cartoonx`` or ``pixel-rde``.
     folder: Where to; it exists.
     multipliers: At which Lagrange multipliers.
+    callback: As for :func:`cawe_jax.explain`.
   """
   image = settings.samples[name]
   wish = catalogue.default_wish(method, settings)
@@ -92,6 +95,7 @@ def make(
     catalogue.make_method(wish, settings),
     multipliers,
     key=jax.random.key(wish.seed),
+    callback=callback,
   )
   metadata = {
     **_origin(settings, image),
@@ -213,12 +217,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{file.name}: made before", flush=True)
         continue
       start = time.perf_counter()
-      make(settings, name, method, options.out)
+      make(settings, name, method, options.out, callback=_say(file.name))
       size = file.stat().st_size / 1024
       print(
         f"{file.name}: {size:.0f} KiB, {time.perf_counter() - start:.0f} s", flush=True
       )
   return 0
+
+
+def _say(name: str) -> Callback:
+  """Progress, a tenth at a time."""
+  said = -1
+
+  def callback(seen: cawe.Progress) -> None:
+    nonlocal said
+    tenth = 10 * seen.step // seen.num_steps
+    if tenth > said:
+      said = tenth
+      print(f"{name}: step {seen.step} of {seen.num_steps}", flush=True)
+
+  return callback
 
 
 if __name__ == "__main__":
