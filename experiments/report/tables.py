@@ -63,7 +63,8 @@ def write_markdown(
   """Means and standard errors, and what was left out."""
   axes = list(dict.fromkeys(name for row in rows for name in row.axes))
   numbers = list(dict.fromkeys(name for row in rows for name in row.numbers))
-  heads = ["method", *axes, "images", *numbers, "seconds", "s / 1000 evaluations"]
+  named = [f"axes.{name}" for name in axes]
+  heads = ["method", *named, "images", *numbers, "seconds", "s / 1000 evaluations"]
   lines = [
     f"# {config.name}",
     "",

@@ -14,7 +14,7 @@ from experiments.axes import expand
 from experiments.report import write_report
 from experiments.report.figures import FIGURES
 from experiments.report.gallery import write_gallery
-from experiments.report.summary import mean, summarise
+from experiments.report.summary import describe, mean, summarise
 from experiments.report.tables import write_csv, write_curves, write_markdown
 from experiments.store import open_store
 
@@ -141,7 +141,7 @@ def test_the_csv_has_every_number(explanations):
     lines = list(csv.DictReader(file))
   assert len(lines) == 4
   assert lines[0]["method"] == HOSTILE
-  assert float(lines[3]["lagrange_multiplier"]) == 4.0
+  assert float(lines[3]["axes.lagrange_multiplier"]) == 4.0
   expected = np.mean([r["distortion"][1] for r in results["b"]], dtype=np.float64)
   np.testing.assert_allclose(float(lines[3]["distortion"]), expected, rtol=1e-6)
   assert lines[1]["retained_probability"] == ""
@@ -234,6 +234,15 @@ def test_the_table_of_curves_has_chosen_points_and_areas(curves):
   np.testing.assert_allclose(
     row.numbers["area"].value, np.mean([r["area"][0] for r in results["a"]])
   )
+
+
+def test_an_axis_may_have_the_name_of_a_number(tmp_path):
+  config = make_config("explain", axes={"distortion": ("l2", "kl")})
+  jobs, store, results = plant(tmp_path, explained, config)
+  row = describe(summarise(jobs, store)[1])
+  assert row["axes.distortion"] == "kl"
+  values = [r["distortion"][0] for r in results[jobs[1].name]]
+  np.testing.assert_allclose(row["distortion"], np.mean(values))
 
 
 def test_the_table_of_curves_has_every_point(curves, tmp_path):
