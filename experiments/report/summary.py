@@ -156,7 +156,7 @@ def _short(value: Any) -> str:
 def describe(row: Row) -> dict[str, Any]:
   """A row as flat columns: numbers with their standard errors and counts.
 
-  An axis is named as in the config, ``axes.distortion``, since a number may have its name.
+  An axis is named as in the config, ``axes.distortion``: a number may have its name.
   """
   flat: dict[str, Any] = {"method": row.label, "job": row.job}
   flat |= {f"axes.{name}": value for name, value in row.axes.items()}
