@@ -21,10 +21,12 @@ def colour_table(name: str, size: int = 256) -> np.ndarray:
 
   Example:
     >>> colour_table("viridis", 2).tolist()
-    [[68, 1, 84], [253, 231, 36]]
+    [[68, 1, 84], [253, 231, 37]]
   """
   if name not in colormaps:
     raise ValueError(f"colour map {name!r} is unknown; see matplotlib.colormaps")
   if not 2 <= size <= 4096:
     raise ValueError(f"size is {size}; allowed are 2 to 4096")
-  return colormaps[name](np.linspace(0, 1, size), bytes=True)[:, :3]
+  colours = colormaps[name](np.linspace(0, 1, size))[:, :3]
+  # matplotlib's own bytes are rounded down.
+  return np.rint(255 * colours).astype(np.uint8)
