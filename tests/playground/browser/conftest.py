@@ -21,7 +21,7 @@ from cawe_jax import load_classifier, load_image, recipes
 from cawe_jax.samples import sample_path
 
 SAMPLES = ("chelsea", "coffee", "rocket")
-NUM_STEPS = 24
+NUM_STEPS = 60  # the fewest after which the cup's explanation is not empty
 SCREENSHOTS = os.environ.get("CAWE_SCREENSHOTS")
 
 _VIOLATIONS = """

@@ -39,7 +39,7 @@ def kept(figure):
 
 
 def paint_with_keys(figure, page):
-  """A dab in the middle, then a stroke of three steps to the right; the mask it makes."""
+  """A dab in the middle, then a stroke to the right; the mask that it makes."""
   figure.locator("canvas").focus()
   page.keyboard.press("Space")
   for _ in range(5):
