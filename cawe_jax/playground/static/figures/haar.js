@@ -163,7 +163,7 @@ function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, o
     levels: h("select", { onchange: () => onLevels(Number(view.levels.value)) }),
     photographs: h("details", {}, h("summary", {}, "Load a photograph")),
     coefficient: h("p", { class: "numbers coefficient" }),
-    ramp: h("canvas", { class: "ramp", width: 256, height: 1 }),
+    ramp: h("canvas", { class: "ramp", width: 256, height: 1, "aria-hidden": "true" }),
     scales: h("p", { class: "hint numbers" }),
     sparsity: h("p"),
     quality: h("dl", { class: "numbers quality" }),
