@@ -9,10 +9,16 @@ import { button, debounce, field, formatNumber, h, onThemeChange, percent, perFr
 import { createHistory, listenToBrush, listenToShortcuts, paintSegment } from "../painting.js";
 import { decodeBytes, heatMap } from "../plots.js";
 import { bands, compare, countNonZero, forward, inverse, keepLargest } from "../wavelets.js";
-import { coefficientAt, createPicture, drawCoefficients, drawGrey, levelScales } from "./haar_pictures.js";
+import { coefficientAt, createPicture, drawCoefficients, drawGrey,
+  levelScales } from "./haar_pictures.js";
 
 const BRUSH = { least: 0.5, most: 20, first: 4, factor: 1.3 };
 const FIRST_LEVELS = 5;
+const LEAST_SHARE = 0.0005; // eight coefficients
+const ROUNDING = 1e-9; // of values in [0, 1] in 64 bits, and more
+const STEPS = {
+  ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+};
 const RAMP = Array.from({ length: 256 }, (_, i) => i);
 
 /** Mounts the figure into its section. */
@@ -32,11 +38,12 @@ export function mount(section, { catalogue, images }) {
   let layout = [];
 
   const drawing = createPicture(size, { class: "pixels painting", tabindex: 0,
-    role: "application", "aria-label": "Drawing. Arrow keys move the brush, space holds it down." }, h);
+    role: "application",
+    "aria-label": "Drawing. Arrow keys move the brush, space holds it down." });
   const transform = createPicture(size, { class: "pixels", tabindex: 0, role: "application",
-    "aria-label": "Wavelet coefficients in quadrants. Arrow keys read one after the other." }, h);
+    "aria-label": "Wavelet coefficients in quadrants. Arrow keys read one after the other." });
   const rebuilt = createPicture(size, { class: "pixels", role: "img",
-    "aria-label": "Reconstruction from the kept coefficients" }, h);
+    "aria-label": "Reconstruction from the kept coefficients" });
   const update = perFrame(redraw);
   const view = createView(state, wavelets, {
     drawing, transform, rebuilt,
@@ -113,9 +120,11 @@ export function mount(section, { catalogue, images }) {
     drawGrey(drawing, image, state.hover && { ...state.hover, radius: state.radius });
     drawCoefficients(transform, coefficients, layout, scales, table, state.cell);
     drawGrey(rebuilt, back);
-    view.showCoefficient(state.cell && coefficientAt(layout, state.cell, size), coefficients, state.levels);
+    const found = state.cell && coefficientAt(layout, state.cell, size);
+    view.showCoefficient(found, coefficients, state.levels);
     view.showScales(layout, scales);
-    view.showNumbers(countNonZero(coefficients), coefficients.length, count, compare(image, back));
+    view.showNumbers(countNonZero(coefficients), coefficients.length, count,
+      compare(image, back));
     view.undo.disabled = !history.canUndo;
     view.redo.disabled = !history.canRedo;
     announce();
@@ -129,8 +138,8 @@ export function mount(section, { catalogue, images }) {
 }
 
 /** The elements of the figure, and what fills them. */
-function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, onLevels, onRadius, onGrey,
-  onShare, onClear, onInvert, onUndo, onRedo }) {
+function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, onLevels,
+  onRadius, onGrey, onShare, onClear, onInvert, onUndo, onRedo }) {
   const range = (attributes, oninput) => {
     const input = h("input", { type: "range", ...attributes });
     const output = h("output");
@@ -142,18 +151,19 @@ function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, o
     return { input, output, show };
   };
   // Sliders of factors, so that small values are as easy to set as large ones.
-  const radius = range({ min: 0, max: 1, step: 0.01, value: toSlider(state.radius, BRUSH.least, BRUSH.most) },
-    (at) => {
-      const value = fromSlider(at, BRUSH.least, BRUSH.most);
-      onRadius(value);
-      return `${formatNumber(Math.max(1, Math.round(2 * value)))} pixels`;
-    });
+  const ofRadius = (value) => toSlider(value, BRUSH.least, BRUSH.most);
+  const radius = range({ min: 0, max: 1, step: 0.01, value: ofRadius(state.radius) }, (at) => {
+    const value = fromSlider(at, BRUSH.least, BRUSH.most);
+    onRadius(value);
+    return `${formatNumber(Math.max(1, Math.round(2 * value)))} pixels`;
+  });
   const tone = range({ min: 0, max: 1, step: 0.05, value: state.grey }, (value) => {
     onGrey(value);
     return value === 1 ? "white" : value === 0 ? "black" : percent(value);
   });
-  const share = range({ min: 0, max: 1, step: 0.005, value: toSlider(state.share, 0.0005, 1) }, (at) => {
-    const value = fromSlider(at, 0.0005, 1);
+  const firstShare = toSlider(state.share, LEAST_SHARE, 1);
+  const share = range({ min: 0, max: 1, step: 0.005, value: firstShare }, (at) => {
+    const value = fromSlider(at, LEAST_SHARE, 1);
     onShare(value);
     return percent(value);
   });
@@ -195,14 +205,17 @@ function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, o
         field("Keep the largest", share.input, share.output),
         view.sparsity, view.quality,
         h("p", { class: "hint" }, "Most of the right picture is blank: that is sparsity. An "
-          + "area without edges costs nothing, and a few coefficients rebuild the image."))),
+          + "area without edges costs nothing, and a few coefficients rebuild the image. In a "
+          + "photograph few are exactly zero, but nearly all are small. Strong lines at the "
+          + "rims of a quadrant are where opposite edges do not fit: the transform continues "
+          + "the image periodically."))),
     view.live, view.error);
   for (const slider of [radius, tone, share]) slider.show();
 
   return Object.assign(view, {
     say(text) { view.error.textContent = text; },
     setRadius(value) {
-      radius.input.value = toSlider(Math.min(BRUSH.most, Math.max(BRUSH.least, value)), BRUSH.least, BRUSH.most);
+      radius.input.value = ofRadius(value); // which clips it
       radius.show();
     },
     showCoefficient(found, coefficients, levels) {
@@ -212,13 +225,17 @@ function createView(state, wavelets, { drawing, transform, rebuilt, onWavelet, o
     showScales(layout, scales) {
       const parts = layout.map((band, k) => [band, scales[k]])
         .filter(([band]) => ["approximation", "diagonal"].includes(band.orientation))
-        .map(([band, scale]) => `${band.orientation === "approximation" ? "averages" : `level ${band.level}`} `
-          + `±${formatNumber(scale)}`);
-      view.scales.textContent = `Each level has its own scale, so that fine details are seen: ${parts.join(", ")}.`;
+        .map(([band, scale]) => {
+          const name = band.orientation === "approximation" ? "averages" : `level ${band.level}`;
+          return `${name} ±${formatNumber(scale)}`;
+        });
+      view.scales.textContent =
+        `Each level has its own scale, so that fine details are seen: ${parts.join(", ")}.`;
     },
     showNumbers(nonZero, total, count, { relative, psnr }) {
       view.sparsity.replaceChildren(h("b", {}, nonZero.toLocaleString("en")),
-        ` of ${total.toLocaleString("en")} coefficients are not zero (${percent(nonZero / total)}).`);
+        ` of ${total.toLocaleString("en")} coefficients are not zero `
+        + `(${percent(nonZero / total)}).`);
       view.quality.replaceChildren(
         ...entry("Kept", `${Math.min(count, nonZero).toLocaleString("en")} coefficients`),
         ...entry("Relative error", percent(relative)),
@@ -234,10 +251,13 @@ function picture(title, canvas) {
 }
 
 function describe({ band, row, column, index }, coefficients, levels) {
-  const what = band.orientation === "approximation" ? "Averages" : `Level ${band.level} of ${levels}, ${band.orientation} details`;
-  const pixels = 2 ** band.level;
-  return [`${what}, ${pixels} pixels wide, at (${column}, ${row}): `,
-    h("b", {}, Math.abs(coefficients[index]) > 1e-9 ? formatNumber(coefficients[index]).replace("-", "−") : "0")];
+  const what = band.orientation === "approximation" ? "Averages"
+    : `Level ${band.level} of ${levels}, ${band.orientation} details`;
+  const value = coefficients[index];
+  const text = Math.abs(value) < ROUNDING ? "0"
+    : Math.abs(value) < 0.001 ? "below 0.001" : formatNumber(value).replace("-", "−");
+  return [`${what}, ${2 ** band.level} pixels wide, at (${column}, ${row}): `,
+    h("b", {}, text)];
 }
 
 /** Reads one cell after the other, by pointer and by arrow keys. */
@@ -254,7 +274,7 @@ function listenToCells(canvas, size, read) {
   canvas.addEventListener("pointerdown", point);
   canvas.addEventListener("pointerleave", () => read(null));
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const step = STEPS[event.key];
     if (!step) return;
     const length = event.shiftKey ? 8 : 1;
     cell = { row: clip(cell.row + length * step[0]), column: clip(cell.column + length * step[1]) };

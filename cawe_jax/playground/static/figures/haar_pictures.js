@@ -5,12 +5,12 @@
    than averages; the legend says which. */
 
 import { setColour } from "../plots.js";
-import { readColour } from "../dom.js";
+import { h, readColour } from "../dom.js";
 
 const RESOLUTION = 512; // pixels a side of a canvas, four for one of the image
 
 /** A square canvas and the drawing of one cell per value on it. */
-export function createPicture(size, attributes, h) {
+export function createPicture(size, attributes) {
   const canvas = h("canvas", { width: RESOLUTION, height: RESOLUTION, ...attributes });
   const context = canvas.getContext("2d");
   const cells = document.createElement("canvas");
@@ -80,8 +80,12 @@ export function drawCoefficients(picture, coefficients, bands, scales, table, ce
   context.lineWidth = 2; // seen on a phone too, where the canvas is shrunk
   for (const band of bands.filter((band) => band.orientation === "diagonal")) {
     const side = band.size * scale;
-    context.strokeRect(side, -2, side + 2, side + 2);
-    context.strokeRect(-2, side, side + 2, side + 2);
+    context.beginPath();
+    context.moveTo(side, 0);
+    context.lineTo(side, 2 * side);
+    context.moveTo(0, side);
+    context.lineTo(2 * side, side);
+    context.stroke();
   }
   if (cell) {
     context.strokeStyle = readColour("--input");

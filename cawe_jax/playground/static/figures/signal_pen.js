@@ -1,5 +1,8 @@
 /* Drawing a signal of one's own: a line from left to right by mouse, finger or keys. */
 
+const STEPS = {
+  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
+};
 /** Of the axis on which is drawn. */
 export const PEN_RANGE = [-1.1, 1.1];
 const KEY_STEP = 0.08; // of the axis from -1 to 1
@@ -57,7 +60,7 @@ export function createPen(canvas, samples, { isActive, frame, onChange }) {
   }
 
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const step = STEPS[event.key];
     if (!step || !isActive()) return;
     const along = event.shiftKey ? 8 : 1;
     draw(pen, {

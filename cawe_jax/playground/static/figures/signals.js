@@ -15,6 +15,10 @@ import { createPen, PEN_RANGE } from "./signal_pen.js";
 
 const NUM_DRAWN = 256; // samples of a drawn signal
 const FIRST = "el-nino";
+/** Row and column; periods grow downwards. */
+const STEPS = {
+  ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+};
 
 /** Mounts the figure into its section. */
 export async function mount(section, { connection, catalogue }) {
@@ -44,7 +48,10 @@ export async function mount(section, { connection, catalogue }) {
     onChange: () => { showDrawn(); askSoon(); },
   });
   linkPointer(view.scalogram, () => places.scalogram, ({ x, y }) =>
-    moveTo({ row: nearestRow(places.scalogram.period.invert(y)), column: columnAt(places.scalogram, x) }));
+    moveTo({
+      row: nearestRow(places.scalogram.period.invert(y)),
+      column: columnAt(places.scalogram, x),
+    }));
   linkPointer(view.signal, () => state.signal !== "own" && places.signal, ({ x }) =>
     moveTo({ row: cursor.row, column: columnAt(places.signal, x) }));
   linkPointer(view.wavelet, () => places.mother, ({ x }) =>
@@ -108,7 +115,7 @@ export async function mount(section, { connection, catalogue }) {
   }
 
   function onKey(event) {
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const step = STEPS[event.key];
     if (!step || !analysis) return;
     const size = event.shiftKey ? 8 : 1;
     moveTo({ row: cursor.row + size * step[0], column: cursor.column + size * step[1] });
