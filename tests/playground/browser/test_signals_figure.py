@@ -217,3 +217,17 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page):
     box = canvas.bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
+
+
+def test_a_finger_moves_the_cursor(open_page):
+  page = open_page(width=390, height=800, has_touch=True)
+  figure = page.locator("#signals .figure")
+  wait(figure, "of El Niño")
+  canvas = figure.locator("canvas.scalogram")
+  canvas.scroll_into_view_if_needed()
+  box = canvas.bounding_box()
+  width = box["width"] - LEFT - COLOUR_BAR
+  page.touchscreen.tap(box["x"] + LEFT + width / 4, box["y"] + TOP + 80)
+  page.wait_for_timeout(100)
+  # A pixel is a third of a year here.
+  assert readout(figure)[0] == pytest.approx(1950 + 65.75 / 4, abs=0.7)
