@@ -235,8 +235,8 @@ def scalogram(
   where the cone of influence closes in the middle (at least one octave). Outside, the
   signal counts as its mean: at periods beyond the cone a jump at an end may weigh as
   much as what is inside. The transform takes samples as steps, which weakens a sine of
-  frequency f by the factor sin(x)/x, x = pi f times the sampling period, and puts it
-  half a sample late, or a whole one.
+  frequency f by the factor sin(x)/x, x = pi f times the sampling period, and PyWavelets
+  places each scale with an error of up to half a sample.
 
   Args:
     signal: At least 8 samples.
