@@ -132,7 +132,10 @@ def page(open_page):
 
 @pytest.fixture
 def screenshot():
-  """``screenshot(page, figure)`` keeps a picture of a figure if that is wanted."""
+  """``screenshot(page, figure)`` keeps a picture of a figure if that is wanted.
+
+  ``screenshot.wanted`` says whether it is.
+  """
 
   def screenshot(page, figure):
     if not SCREENSHOTS:
@@ -144,6 +147,7 @@ def screenshot():
     page.evaluate("document.activeElement?.blur()")
     page.locator(f"#{figure} .figure").screenshot(path=folder / f"{figure}.png")
 
+  screenshot.wanted = bool(SCREENSHOTS)
   return screenshot
 
 
