@@ -211,6 +211,10 @@ def test_the_machine_searches_the_same_budget(figure, page, screenshot):
     assert ("You win" if yours < its else "Pixel RDE is ahead") in verdict
   ahead = figure.locator(".card.leads")
   assert ahead.get_attribute("data-card") == ("You" if yours < its else "Pixel RDE")
+  if screenshot.wanted:
+    other = figure.locator("[data-card=CartoonX]")
+    other.get_by_role("button", name="Show CartoonX’s mask").click()
+    other.locator("dl").wait_for()
   screenshot(page, "draw-mask")
   # Another budget makes the comparison void.
   figure.get_by_role("button", name="Invert").click()

@@ -98,7 +98,6 @@ export function mount(section, { connection, catalogue, images }) {
       ` of ${mask.length.toLocaleString("en")} pixels kept, ${percent(count / mask.length)}`);
     undoButton.disabled = !history.canUndo;
     redoButton.disabled = !history.canRedo;
-    render();
     redraw();
   }
   function edit(change) {
@@ -133,6 +132,7 @@ export function mount(section, { connection, catalogue, images }) {
   }
 
   async function predict() {
+    if (!shown.picture) return; // still loading
     error.textContent = "";
     prediction?.cancel();
     const current = answers;
@@ -161,15 +161,15 @@ export function mount(section, { connection, catalogue, images }) {
     error.textContent = "";
     const current = answers;
     const running = { text: "Starting…", share: 0, picture: null };
+    const advance = (news) => scoreboard.advance(name, Object.assign(running, news));
     running.request = connection.request(
       { type: "machine_mask", method: name, budget: current.you.budget, ...question() },
       {
-        onQueued({ position }) { running.text = waiting(position); render(); },
+        onQueued({ position }) { advance({ text: waiting(position) }); },
         onProgress({ step, num_steps, picture }) {
           // After the last step entries are exchanged, of which nothing is reported.
           const text = step < num_steps ? "Searching…" : "Choosing the last entries…";
-          Object.assign(running, { text, share: step / num_steps, picture });
-          render();
+          advance({ text, share: step / num_steps, picture });
         },
       });
     current.running[name] = running;
@@ -247,6 +247,7 @@ export function mount(section, { connection, catalogue, images }) {
   });
   setRadius(brush.radius);
   changed();
+  render();
 }
 
 /** What a job's place in the queue means. */

@@ -65,6 +65,7 @@ export function createPanel(title, compute) {
   function grow({ step, num_steps, picture, rate, distortion }) {
     element.classList.remove("stale");
     element.dataset.state = "growing";
+    facts.setAttribute("aria-busy", "true"); // a screen reader waits for the last numbers
     progress.value = step / num_steps;
     show(picture, `${title} after ${step} of ${num_steps} steps`);
     state.textContent = `Step ${step} of ${num_steps}`;
@@ -78,6 +79,7 @@ export function createPanel(title, compute) {
     answer = found;
     element.classList.remove("stale");
     element.dataset.state = "done";
+    facts.setAttribute("aria-busy", "false");
     progress.value = 1;
     state.textContent = found.cached
       ? "Computed before"

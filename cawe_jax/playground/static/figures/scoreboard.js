@@ -12,9 +12,11 @@ const UNITS = { cartoonx: "wavelet coefficients", "pixel-rde": "pixels" };
 /**
  * @param {{start: function(string): void, cancel: function(string): void,
  *   details: function(string): void}} actions Each gets a machine's name.
- * @returns {{element: HTMLElement, render: function(object): void}} `render({you, machines,
- *   running, ready})`: assessments with `picture`, or null; `running[name]` is
- *   `{text, share, picture}`; `ready` says whether a machine may start.
+ * @returns {{element: HTMLElement, render: function(object): void,
+ *   advance: function(string, object): void}} `render({you, machines, running, ready})`:
+ *   assessments with `picture`, or null; `running[name]` is `{text, share, picture}`;
+ *   `ready` says whether a machine may start. `advance(name, running)` shows how far a
+ *   search is; its button stays the same, so that a click or the focus is not lost.
  */
 export function createScoreboard(actions) {
   const cards = h("div", { class: "scoreboard" });
@@ -41,7 +43,18 @@ export function createScoreboard(actions) {
     verdict.textContent = say(you, fair);
   }
 
-  return { element, render };
+  function advance(name, running) {
+    const at = cards.querySelector(`[data-card="${MACHINES[name]}"]`);
+    const text = at?.querySelector(".running");
+    if (!text) return; // of an older question
+    text.textContent = running.text;
+    at.querySelector("progress").value = running.share;
+    if (running.picture) {
+      at.querySelector(".picture").replaceChildren(large(MACHINES[name], running.picture));
+    }
+  }
+
+  return { element, render, advance };
 }
 
 function comparable(you, result) {
@@ -68,19 +81,22 @@ function machineCard({ name, title, result, running }, you, best, ready, actions
 
 function card({ title, unit = "pixels", result, running, leads, empty, controls = [] }) {
   const url = running?.picture ?? result?.picture;
-  const picture = url
-    ? h("button", { class: "plain", type: "button", "aria-label": `Enlarge: ${title}`,
-      onclick: () => lightbox(url, `${title}: what is kept`) },
-    h("img", { src: url, alt: `What ${title} kept`, width: 224, height: 224 }))
-    : h("div", { class: "blank" }, empty);
+  const picture = url ? large(title, url) : h("div", { class: "blank" }, empty);
   return h("div", { class: leads ? "card leads" : "card", "data-card": title },
     h("div", { class: "picture" }, picture),
     h("div", { class: "about" },
       h("h4", {}, title, leads ? h("span", { class: "badge" }, "ahead") : null),
       running
-        ? h("p", {}, running.text, progressBar(running.share))
+        ? h("div", {}, h("p", { class: "running" }, running.text), progressBar(running.share))
         : result ? facts(result, unit) : null,
       h("div", { class: "row" }, ...controls)));
+}
+
+/** A picture that a click enlarges. */
+function large(title, url) {
+  return h("button", { class: "plain", type: "button", "aria-label": `Enlarge: ${title}`,
+    onclick: () => lightbox(url, `${title}: what is kept`) },
+  h("img", { src: url, alt: `What ${title} kept`, width: 224, height: 224 }));
 }
 
 function progressBar(share) {
