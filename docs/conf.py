@@ -8,6 +8,8 @@ ROOT = Path(__file__).parent.parent
 # `configs` and `experiments` are documented and used, but not installed.
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)
+# Notebooks share what they compile.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / "build" / "jax-cache")
 
 import cawe_jax  # noqa: E402
 
