@@ -2,8 +2,8 @@
 
     python -m experiments.run --config=configs/fig7a.py --workdir=DIR
 
-Run time: about 75 min on two CPU cores (estimated: 13 s for each curve of a
-photograph); ``:smoke`` 66 s of processor time.
+Run time: 41 min on two CPU cores that had other work too; ``:smoke`` 66 s of processor
+time.
 
 Paper: 100 random ImageNet images at 256 x 256, MobileNetV3-Small and VGG16, CartoonX
 and Pixel RDE with 2000 steps of 64 draws (multipliers 20 and 4), l2 distortion of the

@@ -2,8 +2,7 @@
 
     python -m experiments.run --config=configs/misclassified.py --workdir=DIR
 
-Run time: a minute for each wrong prediction on two CPU cores (estimated); ``:smoke`` 38
-s of processor time.
+Run time: 2 min on two CPU cores; ``:smoke`` 38 s of processor time.
 
 Paper: CartoonX of wrong predictions of MobileNetV3-Small, chosen by hand. Here: of all
 photographs that EfficientNet-Lite0 gets wrong, three of 20 at 224 x 224; beside the
