@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=configs/fig8b.py --workdir=DIR
 
-Run time: 12 to 40 min on two CPU cores (estimated: 7 to 25 s for each of 100
+Run time: about 4 to 12 min on two CPU cores (estimated: 7 to 25 s for each of 20
 explanations); ``:smoke`` 48 s of processor time.
 
 Paper: CartoonX with adaptive Gaussian noise and with zeros, one image. Here also

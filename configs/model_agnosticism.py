@@ -3,7 +3,7 @@ r"""ECCV 2022: any network can be explained.
     python -m experiments.run --config=configs/model_agnosticism.py --workdir=DIR \
         --config.axes.classifier="('efficientnet-lite0', 'vgg16=FILE.pth')"
 
-Run time: 10 to 40 min on two CPU cores (estimated: 7 to 40 s for each of 60
+Run time: about 3 to 9 min on two CPU cores (estimated: 7 to 40 s for each of 12
 explanations); ``:smoke`` 49 s of processor time.
 
 Paper: MobileNetV3-Small and VGG16 side by side. Here: EfficientNet-Lite0, 1 and 2,
