@@ -2,7 +2,8 @@
 
     python -m experiments.run --config=configs/fig8d.py --workdir=DIR
 
-Run time: 4 min on two CPU cores (10 s for each of 16 explanations); ``:smoke`` 54 s of processor time.
+Run time: 4 min on two CPU cores (10 s for each of 16 explanations); ``:smoke`` 54 s
+of processor time.
 
 Paper: CartoonX with four distortions (label squared error, "maximise label", KL, l2),
 one image. Here: the same four, "maximise label" as the released code computes it,
