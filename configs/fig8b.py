@@ -2,8 +2,8 @@
 
     python -m experiments.run --config=configs/fig8b.py --workdir=DIR
 
-Run time: about 4 to 12 min on two CPU cores (estimated: 7 to 25 s for each of 20
-explanations); ``:smoke`` 48 s of processor time.
+Run time: 5 min on two CPU cores for 20 explanations; ``:smoke`` 48 s of processor
+time.
 
 Paper: CartoonX with adaptive Gaussian noise and with zeros, one image. Here also
 adaptive uniform noise, the mean colour and a blurred image; EfficientNet-Lite0, 4
