@@ -116,10 +116,11 @@ def test_a_score_is_the_objective_that_explain_reports(classifier, setting, fold
   session = runs.open_session(classifier, photograph, method)
   run = runs.optimise(session, classifier, method)
   assessed = session.assess(run.mask)
-  # 256 draws against 64 others: standard errors of both, three of them.
+  # 256 draws against 64 others, whose error is twice as large: sqrt(1 + 4) = 2.24
+  # errors of the difference, of which three.
   distances = np.array(run.score.distortions)
   error = distances.std(ddof=1) / len(distances) ** 0.5
-  assert abs(run.score.objective - float(assessed.objective[0])) < 3 * 3 * error
+  assert abs(run.score.objective - float(assessed.objective[0])) < 3 * 2.24 * error
   assert run.evaluations == 30 * 4
   assert len(run.history) == 30
 
@@ -186,8 +187,10 @@ def test_a_faster_recipe_is_faster_by_the_wall_clock(
 
 
 def test_seconds_are_wall_time():
-  # A sleep lasts at least as long as asked; a busy machine may add to it.
-  assert 0.02 <= machine.seconds(lambda: time.sleep(0.02)) < 1
+  # A sleep lasts at least as long as asked; a busy machine may add to it, hence twice
+  # the longer one above.
+  short, long = (machine.seconds(lambda t=t: time.sleep(t)) for t in (0.02, 0.5))
+  assert 0.02 <= short < 0.5 <= long < 1.0
 
 
 def test_the_machine_is_named_with_versions():

@@ -236,6 +236,13 @@ def test_the_table_of_curves_has_chosen_points_and_areas(curves):
   )
 
 
+def test_a_report_of_curves_has_their_numbers(curves):
+  config, jobs, store, _ = curves
+  written = {path.name for path in write_report(config, jobs, store)}
+  assert {"table.csv", "curves.csv", "curves.png"} <= written
+  assert (store.folder / "report" / "curves.csv").stat().st_size > 0
+
+
 def test_an_axis_may_have_the_name_of_a_number(tmp_path):
   config = make_config("explain", axes={"distortion": ("l2", "kl")})
   jobs, store, results = plant(tmp_path, explained, config)

@@ -119,10 +119,8 @@ def test_paths_of_something_else_are_not_used(shipping, settings, what):
 SHIPPED = sorted(SHIPPED_PATHS.glob("*.npz"))
 
 
-@pytest.mark.skipif(
-  not SHIPPED, reason="none made: python -m cawe_jax.playground.paths"
-)
 def test_what_comes_with_the_package_is_used_by_the_default_playground():
+  assert {f"coffee-{method}" for method in paths.METHODS} <= {f.stem for f in SHIPPED}
   names = sorted({file.stem.removesuffix(m) for file in SHIPPED for m in ENDINGS} & ALL)
   settings = make_settings(samples=names)
   samples = {n: look(settings.classifier, x) for n, x in settings.samples.items()}
