@@ -23,7 +23,7 @@ from cawe_jax import recipes
 from cawe_jax.programs import SEGMENT_STEPS, Window
 from cawe_jax.recipes import Recipe
 from cawe_jax.samples import sample_path
-from experiments.bench import machine, reference
+from experiments.bench import machine
 from experiments.bench.runs import SETTINGS, Photograph, open_session
 
 SETTING = "gaussian-20"
@@ -55,6 +55,8 @@ def main() -> None:
 
 def measure(count: int) -> Pairs:
   """Both sides in turn, ``count`` times, after one uncounted turn of each."""
+  from experiments.bench import reference  # PyTorch, which only measuring needs
+
   classifier = cawe.load_classifier("efficientnet-lite0")
   image = np.asarray(cawe.load_image(sample_path("coffee"), classifier.input_size))
   photograph = Photograph("coffee", image)
