@@ -18,12 +18,16 @@ GFLOP = 4 * 0.407
 
 def describe() -> str:
   """Device, versions and date in one line."""
-  packages = ("jax", "torch", "pytorch-wavelets")
-  versions = ", ".join(f"{name} {_version(name)}" for name in packages)
+  named = ", ".join(f"{name} {version}" for name, version in versions().items())
   return (
     f"{_processor()}, {len(jax.devices())} {jax.default_backend()} device(s), Python "
-    f"{platform.python_version()}, {versions}, {datetime.date.today().isoformat()}"
+    f"{platform.python_version()}, {named}, {datetime.date.today().isoformat()}"
   )
+
+
+def versions() -> dict[str, str]:
+  """Versions of what is measured; ``absent`` where a package is not installed."""
+  return {name: _version(name) for name in ("jax", "torch", "pytorch-wavelets")}
 
 
 def floor_milliseconds(repeats: int = 7) -> float:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import files, recipes
+from experiments.bench import machine
 from experiments.bench.runs import (
   SETTINGS,
   Photograph,
@@ -135,12 +135,10 @@ def _store(
   evaluations: int,
   seconds: float,
 ) -> None:
-  packages = ("jax", "torch", "pytorch-wavelets")
   record = {
     "photograph": photograph.name,
     "date": datetime.date.today().isoformat(),
-    "versions": {"cawe-jax": cawe.__version__}
-    | {name: importlib.metadata.version(name) for name in packages},
+    "versions": {"cawe-jax": cawe.__version__} | machine.versions(),
     "seconds": seconds,
     "evaluations": evaluations,
     **found._asdict(),
