@@ -100,6 +100,8 @@ _METHODS: dict[str, tuple[str, str, Callable[..., Method]]] = {
 }
 DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
 MULTIPLIERS = 0.1, 10_000.0
+SLIDER = tuple(float(f"{20 * 2 ** (k / 2):.3g}") for k in range(-8, 9))
+"""Lagrange multipliers that the page's slider stops at: half octaves, 1.25 to 320."""
 MAX_DRAWS = 64
 MAX_SEED = 2**32 - 1
 MAX_UPLOAD_BYTES = 16 * 2**20
@@ -157,6 +159,7 @@ def make_catalogue(
       for name, (title, unit, _) in _METHODS.items()
     ],
     "defaults": wishes["cartoonx"]._asdict() | {"filling": FILLINGS[0], "draws": 8},
+    "slider": SLIDER,
     "limits": {
       "lagrange_multiplier": MULTIPLIERS,
       "draws": [1, MAX_DRAWS],

@@ -45,8 +45,6 @@ SAMPLES = (
   "imagenet-17",
 )
 METHODS = ("cartoonx", "pixel-rde")
-LAGRANGE_MULTIPLIERS = tuple(float(f"{20 * 2 ** (k / 2):.3g}") for k in range(-8, 9))
-"""Half octaves around the default of 20, from 1.25 to 320."""
 
 _LEVELS = 255
 _NUMBERS = {
@@ -73,7 +71,7 @@ def make(
   name: str,
   method: str,
   folder: Path,
-  multipliers: Sequence[float] = LAGRANGE_MULTIPLIERS,
+  multipliers: Sequence[float] = catalogue.SLIDER,
   callback: Callback | None = None,
 ) -> Path:
   """Explain a sample along a path, and write ``NAME-METHOD.npz``.

@@ -126,7 +126,7 @@ def test_what_comes_with_the_package_is_used_by_the_default_playground():
   samples = {n: look(settings.classifier, x) for n, x in settings.samples.items()}
   known = paths.read(settings, samples)
   assert {shipped.file for shipped in known.values()} == set(SHIPPED)
-  assert len(known) == len(SHIPPED) * len(paths.LAGRANGE_MULTIPLIERS)
+  assert len(known) == len(SHIPPED) * len(catalogue.SLIDER)
   assert paths.offer(known)["samples"] == names
   assert sum(file.stat().st_size for file in SHIPPED) < 1.5e6
   for (name, _), shipped in known.items():

@@ -38,7 +38,7 @@ export function mount(section, { connection, catalogue, images }) {
     [method, createPanel(title, () => ask(method, true))]));
   const advanced = createAdvanced(catalogue, change);
   const slider = createSlider(
-    halfOctaves(lambda), catalogue.limits.lagrange_multiplier,
+    catalogue.slider, catalogue.limits.lagrange_multiplier,
     (lambda) => change({ lambda }));
   const link = createLink();
   const photograph = h("img", { alt: "" });
@@ -132,12 +132,6 @@ export function mount(section, { connection, catalogue, images }) {
     askAll();
   });
   observer.observe(section.querySelector(".explanations"));
-}
-
-/** Around a multiplier, as the explanations that come with the samples. */
-function halfOctaves(centre) {
-  return Array.from({ length: 17 }, (_, i) =>
-    Number((centre * 2 ** ((i - 8) / 2)).toPrecision(3)));
 }
 
 /** Of a link's values those that the server would take. */
