@@ -72,8 +72,8 @@ def test_a_drawing_has_the_librarys_coefficients(figure, screenshot):
   page = figure.page
   canvas = figure.locator("canvas.painting")
   canvas.scroll_into_view_if_needed()
-  draw(page, canvas)
   screenshot(page, "haar")
+  draw(page, canvas)
   figure.get_by_role("button", name="Clear").click()
   image, coefficients, _, _ = numbers(page)
   assert not image.any()

@@ -129,7 +129,7 @@ export function mount(section, { connection, catalogue, images }) {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     seen = true;
     observer.disconnect();
-    askAll();
+    askSoon(); // and not twice, if the first photograph was chosen a moment ago
   });
   observer.observe(section.querySelector(".explanations"));
 }

@@ -68,7 +68,9 @@ export function createPanel(title, compute) {
     facts.setAttribute("aria-busy", "true"); // a screen reader waits for the last numbers
     progress.value = step / num_steps;
     show(picture, `${title} after ${step} of ${num_steps} steps`);
-    state.textContent = `Step ${step} of ${num_steps}`;
+    // A hard budget is met after the last step, by exchanging entries.
+    state.textContent = step < num_steps
+      ? `Step ${step} of ${num_steps}` : "Choosing the last entries…";
     setFacts([
       ["kept, the rate", percent(rate)],
       ["distortion so far", formatNumber(distortion)],
