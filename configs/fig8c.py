@@ -2,8 +2,8 @@
 
     python -m experiments.run --config=configs/fig8c.py --workdir=DIR
 
-Run time: about 4 to 12 min on two CPU cores (estimated: 7 to 25 s for each of 20
-explanations); ``:smoke`` 42 s of processor time.
+Run time: 8 min 39 s on two busy CPU cores (20 explanations); ``:smoke`` 42 s of
+processor time.
 
 Paper: CartoonX with several mother wavelets, one image. Here: five whose five levels
 fit 224 x 224 pixels (PyWavelets' names), EfficientNet-Lite0, 4 photographs, the fast
