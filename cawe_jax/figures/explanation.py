@@ -23,7 +23,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from cawe_jax.figures.layout import mask_blocks, mask_layout
+from cawe_jax.figures.layout import is_wavelet, mask_blocks, mask_layout
 from cawe_jax.files import atomic_write
 from cawe_jax.types import Explanation
 
@@ -64,7 +64,8 @@ def explanation_figure(
     A figure of 15 x 6.7 inches at 110 dots per inch with an Agg canvas.
 
   Raises:
-    ValueError: ``explanation`` is a batch, or its mask has no known layout.
+    ValueError: ``explanation`` is a batch, or a leaf of its mask is not
+      ``[orientations, h, w, 1]``.
 
   Example:
     >>> figure = explanation_figure(explanation)  # doctest: +SKIP
@@ -151,7 +152,7 @@ def _draw_image(axes: Axes, image: Any, heading: str) -> None:
 
 def _draw_mask(axes: Axes, mask: Sequence[Any]) -> None:
   blocks, (height, width) = mask_blocks(mask)
-  wavelet = len(mask) > 1
+  wavelet = is_wavelet(mask)
   drawn = axes.imshow(
     mask_layout(mask),
     cmap=colormaps["magma"].with_extremes(bad=_FAINT),
@@ -160,19 +161,25 @@ def _draw_mask(axes: Axes, mask: Sequence[Any]) -> None:
     interpolation="nearest" if max(height, width) <= _PANEL_PIXELS else "antialiased",
   )
   _bare(axes)
-  _heading(axes, "Mask by scale and orientation" if wavelet else "Mask", up=20)
+  _heading(axes, _mask_heading(len(blocks), wavelet), up=20)
   _draw_colour_bar(axes, drawn)
   for leaf, orientation, rows, columns in blocks:
-    diagonal = orientation == 2 or (wavelet and leaf == 0)
+    diagonal = wavelet and (orientation == 2 or leaf == 0)
     if diagonal and columns.stop - columns.start > 0.04 * max(height, width):
       level = f"J={len(mask) - leaf}" if leaf else "A"
       middle = (columns.start + columns.stop) / 2
       _write(
         axes, middle, 1.015 * height, level, size=7, color=_GREY, ha="center", va="top"
       )
-    if leaf and leaf == len(mask) - 1:
+    if wavelet and leaf == len(mask) - 1:
       corner = columns.stop - 0.02 * width, rows.start + 0.02 * height
       _write(axes, *corner, "HVD"[orientation], color="white", ha="right", va="top")
+
+
+def _mask_heading(num_blocks: int, wavelet: bool) -> str:
+  if wavelet:
+    return "Mask by scale and orientation"
+  return "Mask" if num_blocks == 1 else "Mask, leaf by leaf"
 
 
 def _draw_colour_bar(axes: Axes, drawn: Any) -> None:

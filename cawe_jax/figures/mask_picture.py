@@ -17,7 +17,7 @@ def mask_picture(mask: Sequence[Any]) -> np.ndarray:
   Colours follow the square root of the entries, since most are near zero.
 
   Args:
-    mask: Leaves ``[1, h, w, 1]``, then ``[3, h, w, 1]`` from coarse to fine.
+    mask: As for :func:`mask_layout`.
 
   Returns:
     ``[height, width, 4]`` in [0, 1]: red, green, blue, opacity; transparent where no

@@ -105,10 +105,46 @@ def test_layout_of_a_pixel_mask_is_the_mask():
   np.testing.assert_array_equal(mask_layout((mask,)), mask[0, ..., 0])
 
 
+def test_layout_of_any_other_mask_is_a_grid():
+  # Three tiles, hence two columns, of the larger leaf's size, one entry apart.
+  small, large = np.array([[1.0, 2.0]]), np.arange(3.0, 19).reshape(2, 2, 4)
+  layout = mask_layout([small[None, ..., None], large[..., None]])
+  gap = np.nan
+  expected = [
+    [1, 1, 2, 2, gap, 3, 4, 5, 6],
+    [1, 1, 2, 2, gap, 7, 8, 9, 10],
+    [gap] * 9,
+    [11, 12, 13, 14, *[gap] * 5],
+    [15, 16, 17, 18, *[gap] * 5],
+  ]
+  np.testing.assert_array_equal(layout, expected)
+
+
+@pytest.mark.parametrize("shape", [(114, 114), (5, 9)])
 @pytest.mark.parametrize(
-  "shapes", [[], [(2, 4, 4, 1)], [(1, 4, 4, 1), (2, 4, 4, 1)], [(4, 4)], [(1, 4, 4, 3)]]
+  "counts", [(2,), (1, 2), (3, 3), (1, 1, 1, 1, 1), (*range(1, 9), *range(7, 0, -1))]
 )
-def test_layout_refuses_other_masks(shapes):
+def test_a_grid_shows_every_entry_and_is_about_square(counts, shape):
+  count = sum(counts) * np.prod(shape)
+  values = np.arange(count).reshape(-1, *shape, 1)
+  layout = mask_layout(np.split(values, np.cumsum(counts)[:-1]))
+  assert set(layout[~np.isnan(layout)]) == set(range(count))
+  rows, columns = (round(a / b) for a, b in zip(layout.shape, shape, strict=True))
+  assert columns - 1 <= rows <= columns
+
+
+def test_a_leaf_of_another_size_is_whole_in_its_tile():
+  fine = np.random.default_rng(0).random((1, 7, 11, 1))
+  coarse = np.random.default_rng(1).random((1, 3, 5, 1))
+  tile = mask_layout([coarse, fine])[:7, :11]
+  assert set(tile.ravel()) == set(coarse.ravel())
+  assert np.isin(coarse[0, :, 0, 0], tile[:, 0]).all()  # rows stay rows
+
+
+@pytest.mark.parametrize(
+  "shapes", [[], [(4, 4)], [(1, 4, 4, 3)], [(1, 4, 4, 1), (2, 1, 4, 4, 1)]]
+)
+def test_layout_refuses_what_is_no_mask(shapes):
   with pytest.raises(ValueError, match="mask: got leaves of shapes"):
     mask_layout([np.zeros(shape) for shape in shapes])
 
@@ -216,6 +252,18 @@ def test_a_pixel_mask_is_a_heat_map():
     panels(figure)["Mask"].images[0].get_array(), explanation.mask[0][0, ..., 0]
   )
   assert not {"A", "H", "J=1"} & set(texts(figure))
+  assert pixels(figure).shape[1] == 1650
+
+
+def test_a_mask_of_ones_own_representation_is_drawn():
+  counts = (*range(1, 9), *range(7, 0, -1))
+  explanation = make_explanation([(n, 4, 5, 1) for n in counts])
+  figure = explanation_figure(explanation)
+  shown = panels(figure)["Mask, leaf by leaf"].images[0].get_array()
+  np.testing.assert_array_equal(
+    np.ma.filled(shown, np.nan), mask_layout(explanation.mask)
+  )
+  assert not {"A", "H", "V", "D", "J=1"} & set(texts(figure))
   assert pixels(figure).shape[1] == 1650
 
 
