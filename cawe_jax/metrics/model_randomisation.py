@@ -25,7 +25,7 @@ import numpy as np
 
 from cawe_jax import checks
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.metrics.ranking import Relevance
+from cawe_jax.metrics.ranking import Relevance, check_axes
 from cawe_jax.metrics.stability import rank_correlation
 from cawe_jax.types import Array
 
@@ -69,7 +69,8 @@ def model_randomisation(
     The correlation after each stage; the last has all layers randomised.
 
   Raises:
-    ValueError: The classifier has no parameters; ``num_stages`` is below 1.
+    ValueError: The classifier has no parameters; ``num_stages`` is below 1; the
+      relevance has leaves of different numbers of images.
 
   Example:
     >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
@@ -103,6 +104,7 @@ def model_randomisation(
     return jax.tree.map(abs, attribute_fn(network, batch, targets, attribute_key))
 
   original = absolute(parameters)
+  check_axes("relevance", original)
   names, correlations = [], []
   for stage in stages:
     for i in (i for layer in stage for i in layers[-1 - layer]):

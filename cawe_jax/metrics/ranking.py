@@ -110,6 +110,53 @@ def check_fraction(fraction: float) -> None:
     raise ValueError(f"fraction is {fraction}; it must be in [0, 1]")
 
 
+def check_axes(name: str, relevance: Relevance, axes: str = "B") -> tuple[int, ...]:
+  """The leading axes that all leaves of a relevance share.
+
+  Args:
+    name: Of the argument.
+    relevance: Leaves of at least these axes.
+    axes: One letter each; the last is that of the images.
+
+  Returns:
+    Their lengths.
+
+  Raises:
+    ValueError: The leaves differ in them, as those of a single image do.
+
+  Example:
+    >>> check_axes("first", (np.zeros((2, 1, 4, 4, 1)), np.zeros((2, 3, 4, 4, 1))))
+    (2,)
+  """
+  shapes = [np.shape(leaf) for leaf in relevance]
+  leading = {shape[: len(axes)] for shape in shapes}
+  if len(leading) == 1 and len(shapes[0]) >= len(axes):
+    return leading.pop()
+  layout = ", ".join([*axes, "orientations", "h", "w", "1"])
+  index = ", ".join([":"] * (len(axes) - 1) + ["None"])
+  raise ValueError(
+    f"{name}: got leaves of shapes {shapes}, allowed: [{layout}] with the same "
+    f"{' and '.join(axes)} in all; for one image add an axis: "
+    f"jax.tree.map(lambda leaf: leaf[{index}], {name})"
+  )
+
+
+def check_alike(first: Relevance, second: Relevance) -> None:
+  """Refuse two relevances whose entries are not the same ones.
+
+  Raises:
+    ValueError: They are of different images or representations, or not batches.
+  """
+  check_axes("first", first)
+  check_axes("second", second)
+  shapes = [[np.shape(leaf) for leaf in relevance] for relevance in (first, second)]
+  if shapes[0] != shapes[1]:
+    raise ValueError(
+      f"second: got leaves of shapes {shapes[1]}, allowed: those of first, {shapes[0]} "
+      "(one representation, as many images)"
+    )
+
+
 def check_relevance(
   relevance: Relevance, representation: Representation, batch: int
 ) -> Relevance:

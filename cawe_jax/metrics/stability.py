@@ -15,7 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import rankdata
 
-from cawe_jax.metrics.ranking import Relevance, check_fraction
+from cawe_jax.metrics.ranking import (
+  Relevance,
+  check_alike,
+  check_axes,
+  check_fraction,
+)
 from cawe_jax.types import Array
 
 
@@ -43,7 +48,8 @@ def seed_stability(relevances: Relevance, fraction: float = 0.05) -> Stability:
     One value per image, each the mean over ``S (S - 1) / 2`` pairs.
 
   Raises:
-    ValueError: Fewer than two seeds, or a fraction out of range.
+    ValueError: Fewer than two seeds, leaves of other seeds or images than each other,
+      or a fraction out of range.
 
   Example:
     >>> first, second = [[4.0, 3.0, 2.0, 1.0]], [[4.0, 3.0, 1.0, 2.0]]
@@ -53,7 +59,7 @@ def seed_stability(relevances: Relevance, fraction: float = 0.05) -> Stability:
   """
   if not 0 < fraction <= 1:
     raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
-  num_seeds = len(relevances[0])
+  num_seeds, _ = check_axes("relevances", relevances, "SB")
   if num_seeds < 2:
     raise ValueError(f"relevances has {num_seeds} seed(s); it must have at least 2")
   seeds = [tuple(leaf[i] for leaf in relevances) for i in range(num_seeds)]
@@ -74,11 +80,16 @@ def rank_correlation(first: Relevance, second: Relevance) -> np.ndarray:
   Returns:
     ``[B]`` in [-1, 1], up to rounding; NaN where either is constant or has NaN.
 
+  Raises:
+    ValueError: The two are of different images or representations, or of one image
+      without a leading axis.
+
   Example:
     >>> first, second = (np.array([[1.0, 2.0]]),), (np.array([[3.0, 1.0]]),)
     >>> rank_correlation(first, second).round(4).tolist()
     [-1.0]
   """
+  check_alike(first, second)
   return np.asarray(_spearman(_flat(first), _flat(second)))
 
 
@@ -97,7 +108,8 @@ def top_overlap(first: Relevance, second: Relevance, fraction: float) -> np.ndar
     ``[B]`` in [0, 1].
 
   Raises:
-    ValueError: The fraction is outside [0, 1].
+    ValueError: The fraction is outside [0, 1]; the two are of different images or
+      representations, or of one image without a leading axis.
 
   Example:
     >>> relevance = (np.array([[2.0, 0.0, 0.0, 0.0]]),)
@@ -105,6 +117,7 @@ def top_overlap(first: Relevance, second: Relevance, fraction: float) -> np.ndar
     1.0
   """
   check_fraction(fraction)
+  check_alike(first, second)
   flat = _flat(first), _flat(second)
   count = max(1, round(fraction * flat[0].shape[1]))
   return np.asarray(_overlap(*flat, count))

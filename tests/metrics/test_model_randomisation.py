@@ -153,6 +153,13 @@ def test_an_image_alone_equals_the_image_in_a_batch():
   np.testing.assert_allclose(alone.correlation[0], together.correlation[1], atol=1e-5)
 
 
+def test_a_relevance_of_one_image_without_an_axis_is_refused():
+  single = (np.zeros((1, 3, 3, 1)), np.zeros((3, 3, 3, 1)))
+  line = r"^relevance: got .*; for one image add an axis"
+  with pytest.raises(ValueError, match=line):
+    model_randomisation(lambda *_: single, NETWORK, IMAGES[:1], 1, KEY)
+
+
 def test_bad_arguments_are_refused():
   with pytest.raises(ValueError, match="num_stages is 0; it must be at least 1"):
     model_randomisation(gradient, NETWORK, IMAGES, 1, KEY, num_stages=0)

@@ -1,7 +1,9 @@
 """Rank correlation against SciPy, overlap against sets."""
 
 import itertools
+import re
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -95,6 +97,48 @@ def test_stability_is_the_mean_over_pairs():
 def test_equal_seeds_agree_fully():
   stacked = tuple(np.stack([leaf] * 2) for leaf in SEEDS[0])
   np.testing.assert_allclose(seed_stability(stacked), 1, rtol=1e-6)
+
+
+def test_one_image_without_an_axis_is_refused():
+  single = tuple(leaf[0] for leaf in SEEDS[0])
+  line = (
+    "{}: got leaves of shapes [(1, 3, 4, 1), (3, 5, 6, 1)], allowed: [B, orientations, "
+    "h, w, 1] with the same B in all; for one image add an axis: "
+    "jax.tree.map(lambda leaf: leaf[None], {})"
+  )
+  for name, pair in {"first": (single, SEEDS[0]), "second": (SEEDS[0], single)}.items():
+    for refuse in (rank_correlation, lambda a, b: top_overlap(a, b, 0.1)):
+      with pytest.raises(ValueError, match=f"^{re.escape(line.format(name, name))}$"):
+        refuse(*pair)
+  # What the line advises.
+  advised = jax.tree.map(lambda leaf: leaf[None], single)
+  np.testing.assert_allclose(top_overlap(advised, advised, 0.1), [1], rtol=1e-6)
+  for wrong in ((), (np.float32(1),)):
+    with pytest.raises(ValueError, match=r"first: got leaves of shapes \["):
+      rank_correlation(wrong, wrong)
+
+
+def test_seeds_of_one_image_without_an_axis_are_refused():
+  stacked = tuple(np.stack([leaf[0]] * 2) for leaf in SEEDS[0])
+  line = r"relevances: got .*allowed: \[S, B, .* same S and B .*leaf\[:, None\], rel"
+  with pytest.raises(ValueError, match=line):
+    seed_stability(stacked)
+  advised = jax.tree.map(lambda leaf: leaf[:, None], stacked)
+  np.testing.assert_allclose(seed_stability(advised), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    SEEDS[0][:1],  # another representation
+    (np.zeros((B, 1, 6, 17, 1)),),  # another with as many entries
+    tuple(leaf[:2] for leaf in SEEDS[0]),  # fewer images
+  ],
+)
+def test_masks_without_common_entries_are_refused(other):
+  for refuse in (rank_correlation, lambda a, b: top_overlap(a, b, 0.1)):
+    with pytest.raises(ValueError, match=r"^second: got .*allowed: those of first.*$"):
+      refuse(SEEDS[0], other)
 
 
 def test_bad_arguments_are_refused():
