@@ -168,8 +168,9 @@ def _iterate(
     finite = all(np.isfinite(leaf).all() for leaf in masks)
     if not finite or np.isnan(part.objective[before, 0]).any():
       raise ValueError(
-        f"classifier {classifier.name!r} or its gradient returned NaN between steps "
-        f"{start} and {stop}; it must be finite on images in [0, 1]"
+        f"the mask or its objective is NaN between steps {start} and {stop}; one of "
+        f"these, or its gradient, returned NaN: {_suspects(classifier, method)}; usual "
+        "causes are the gradient of sqrt or norm at 0, and 0 * log 0"
       )
     active = session.crop(carry.active)
     history = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
@@ -177,6 +178,23 @@ def _iterate(
     if (callback is not None and callback(progress)) or not active.any():
       break
   return carry, history
+
+
+def _suspects(classifier: Classifier, method: Method) -> str:
+  """What may return NaN during a run; the outputs of the images are known as finite."""
+  terms = {"distortion": (method.distortion,), "penalty": method.penalties}
+  named = [
+    f"{part} {getattr(function, '__name__', function)}"
+    for part, functions in terms.items()
+    for function in functions
+  ]
+  named += [
+    f"perturbation {method.perturbation.name}",
+    f"representation {method.representation.name}",
+    f"solver {method.recipe.solver.name.partition('(')[0]}",
+    f"classifier {classifier.name!r} (finite on the images, perhaps not when masked)",
+  ]
+  return ", ".join(named)
 
 
 def _shorten(history: History, length: int) -> History:

@@ -418,14 +418,49 @@ def nan_where_dark(params, images):
   return jnp.stack([level, -level], axis=1)
 
 
-@pytest.mark.parametrize("apply", [nan_always, nan_where_dark])
-def test_a_network_that_returns_nan_is_refused(apply):
+def nan_gradient(clean_logits, logits, target):
+  # 0, but the gradient of the root there is infinite, times 0.
+  return jnp.sqrt(0 * logits[target])
+
+
+def nan_distortion(clean_logits, logits, target):
+  return jnp.nan * logits[target]
+
+
+@pytest.mark.parametrize(
+  ("apply", "line"),
+  [
+    (nan_always, r"^classifier 'broken' returned NaN .*logits for image\(s\) 0; .*$"),
+    (nan_where_dark, r"NaN between steps 0 and .*classifier 'broken'.*$"),
+  ],
+)
+def test_a_network_that_returns_nan_is_refused(apply, line):
   broken = Classifier(apply, jnp.zeros(1), SHAPE[:2], name="broken")
   # One step of this size empties the mask: 20 * 60 / 1110 > 1.
   hasty = method(20.0, SGD._replace(step_size=60.0), perturbation=perturbations.zeros())
-  with pytest.raises(ValueError, match=r"classifier 'broken' .*NaN") as error:
+  with pytest.raises(ValueError, match=line):
     explain(broken, np.clip(IMAGES[0], 0.2, 1), hasty, key=KEY)
-  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("distortion", [nan_gradient, nan_distortion])
+def test_all_parts_that_may_have_returned_nan_are_named(classifier, distortion):
+  parts = method(distortion=distortion, perturbation=perturbations.zeros())._replace(
+    penalties=(penalties.spatial_l1,), penalty_weights=(1.0,)
+  )
+  with pytest.raises(ValueError, match=r"^the mask or its objective is NaN") as error:
+    explain(classifier, IMAGES[0], parts, key=KEY)
+  line = str(error.value)
+  for suspect in (
+    f"distortion {distortion.__name__}",
+    "penalty spatial_l1",
+    "perturbation zeros()",
+    "representation wavelet('haar'",
+    "solver projected",
+    f"classifier {classifier.name!r} (finite on the images, ",
+    "sqrt or norm at 0",
+  ):
+    assert suspect in line
+  assert "\n" not in line
 
 
 def with_recipe(**options):
