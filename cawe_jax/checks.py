@@ -8,21 +8,24 @@ from typing import Any
 import jax
 import numpy as np
 
+from cawe_jax import contracts
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.classifiers.outputs import softmax
 from cawe_jax.distortions import label_squared_error
 from cawe_jax.images import image_id
 from cawe_jax.methods import Method
+from cawe_jax.objective import Objective
 from cawe_jax.types import Array, Mask
 
 
 def check_method(method: Method) -> None:
-  """Refuse numbers that make no sense.
+  """Refuse parts that are none, and numbers that make no sense.
 
   Raises:
     ValueError: One line that names the number and what is allowed.
   """
   recipe = method.recipe
+  contracts.check_parts(method.representation, method.perturbation)
   if len(method.penalty_weights) != len(method.penalties):
     raise ValueError(
       f"penalty_weights has {len(method.penalty_weights)} entries; the method has "
@@ -39,6 +42,18 @@ def check_method(method: Method) -> None:
   for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
     if not (isinstance(count, int) and 1 <= count < 2**31):
       raise ValueError(f"{name} is {count}; it must be an integer, at least 1")
+
+
+def check_objective(objective: Objective) -> None:
+  """Refuse parts that do not fit together, on images of the objective's shape.
+
+  Raises:
+    ValueError: As the checks of :mod:`cawe_jax.contracts`.
+  """
+  contracts.check_representation(objective.representation)
+  contracts.check_perturbation(objective.perturbation, objective.representation)
+  for penalty in objective.penalties:
+    contracts.check_penalty(penalty, objective.representation)
 
 
 def check_images(images: Array | np.ndarray) -> np.ndarray:

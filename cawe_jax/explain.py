@@ -79,11 +79,14 @@ def explain(
       CPU and 256 elsewhere, halved as long as memory does not suffice.
 
   Returns:
-    The explanation; for a batch every leaf has a leading axis.
+    The explanation; for a batch every leaf has a leading axis. Where the mask of zeros
+    has a lower objective than the mask found, it is returned, and ``rate`` is 0: the
+    multiplier is too large for so unsure a prediction, or the steps were too few.
 
   Raises:
-    ValueError: An argument is out of range, the distortion is the label squared error
-      for a target that is not predicted, or the classifier returned NaN.
+    ValueError: An argument is out of range, a part of the method breaks its contract
+      (:mod:`cawe_jax.contracts`), the distortion is the label squared error for a
+      target that is not predicted, or something returned NaN.
 
   Example:
     >>> import jax.numpy as jnp

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cawe_jax import checks, programs
+from cawe_jax import checks, contracts, programs
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method
 from cawe_jax.objective import Estimate, Tile, Weights
@@ -59,6 +59,7 @@ class Session:
     self.size = len(images)
     self.output = classifier.output
     self._structure = method.bind(images.shape[1:], self.output)
+    checks.check_objective(self._structure.objective)
     # Of this process alone: where there are several, each has images of its own.
     self._mesh = Mesh(np.array(jax.local_devices()), ("images",))
     self._everywhere = NamedSharding(self._mesh, PartitionSpec())
@@ -76,6 +77,7 @@ class Session:
     self.problems, self.initial_masks = self._run(programs.prepare, key, batch)
     logits = np.asarray(self.problems.clean_logits)[: self.size]
     checks.check_logits(logits, wanted, classifier, method)
+    contracts.check_distortion(self._structure.objective.distortion, logits.shape[1])
 
   def start(self, masks: Mask | None, zero_value: Array) -> Carry:
     """The carry before the first step, from the given masks or the method's own."""

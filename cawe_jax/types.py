@@ -41,8 +41,9 @@ class Representation(NamedTuple):
     name: How it was made, e.g. ``wavelet('db3', levels=5, mode='zero')``.
     image_shape: ``(H, W, C)``.
     mask_shapes: Shape ``(orientations, h, w, 1)`` of every leaf of a mask.
-    analysis: Image ``[H, W, C]`` to coefficients.
-    synthesis: Coefficients to image; ``synthesis(analysis(x)) == x``.
+    analysis: Image ``[H, W, c]`` to coefficients, leaves ``[orientations, h, w, c]``.
+      The grey image goes through it too, so c is the array's, C or 1.
+    synthesis: Coefficients to image; ``synthesis(analysis(x)) == x``. Linear, c as above.
   """
 
   name: str
@@ -58,7 +59,7 @@ class Representation(NamedTuple):
 
 
 class Transform(NamedTuple):
-  """A representation that does not know its image shape yet.
+  """A representation that does not know its image shape yet: what a method takes.
 
   Attributes:
     name: How it was made.
@@ -78,9 +79,10 @@ class Perturbation(NamedTuple):
 
   Attributes:
     name: How it was made, e.g. ``adaptive_gaussian()``.
-    init: ``(image [H, W, C], representation) -> state``, once per image.
+    init: ``(image [H, W, C], representation) -> state``, once per image; a pytree of
+      arrays, so numbers such as shapes are read from arrays, not kept in it.
     sample: ``(key, state, mask, kept) -> coefficients``, one draw; ``kept`` is
-      ``mask * coefficients``.
+      ``mask * coefficients``, for perturbations that depend on what is left.
     is_random: False when every draw is the same, so that one draw is enough.
   """
 
@@ -119,7 +121,7 @@ class Explanation(NamedTuple):
   """What :func:`cawe_jax.explain` returns: a pytree; a batch adds a leading axis.
 
   Attributes:
-    mask: One leaf per noise group, in [0, 1] (see the band order above).
+    mask: One leaf per noise group, in [0, 1] (band order: :mod:`cawe_jax.types`).
     image: The explanation, ``T^-1(s * T(grey x))`` in [0, 1], ``[H, W, 1]``.
     masked_image: ``T^-1(s * T(x))`` in colour, in [0, 1], ``[H, W, C]``.
     input_image: The image explained, in [0, 1], ``[H, W, C]``.

@@ -216,12 +216,12 @@ TABLE = {
     "total_variation": penalty(given(penalties.total_variation)),
   },
   perturbations: {
-    "adaptive_gaussian": perturbation(perturbations.adaptive_gaussian, True),
-    "adaptive_uniform": perturbation(perturbations.adaptive_uniform, True),
+    "adaptive_gaussian": perturbation(perturbations.adaptive_gaussian, is_random=True),
+    "adaptive_uniform": perturbation(perturbations.adaptive_uniform, is_random=True),
     "scaled_gaussian": perturbation(
-      lambda: perturbations.scaled_gaussian((1.0, 0.5)), True
+      lambda: perturbations.scaled_gaussian((1.0, 0.5)), is_random=True
     ),
-    "standard_normal": perturbation(perturbations.standard_normal, True),
+    "standard_normal": perturbation(perturbations.standard_normal, is_random=True),
     "zeros": perturbation(perturbations.zeros),
     "constant": perturbation(lambda: perturbations.constant(0.25)),
     "mean": perturbation(perturbations.mean),
@@ -246,7 +246,7 @@ TABLE = {
     "constant": initial_mask(lambda: initial_masks.constant(0.5)),
     "ones": initial_mask(initial_masks.ones),
     "zeros": initial_mask(initial_masks.zeros),
-    "random": initial_mask(initial_masks.random, True),
+    "random": initial_mask(initial_masks.random, is_random=True),
   },
   schedules: {
     "constant": schedule(schedules.constant),

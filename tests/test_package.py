@@ -48,6 +48,7 @@ def own_imports_of(name):
 ALLOWED = {
   "types": set(),
   "memo": set(),
+  "contracts": {"types"},
   "inpainting": {"types"},
   "distortions": {"types", "memo"},
   "penalties": {"types", "memo"},
@@ -158,7 +159,6 @@ INTERNAL = {
   "checks",
   "compilation",
   "files",
-  "memo",
   "programs",
   "session",
 }

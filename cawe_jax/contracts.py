@@ -1,0 +1,205 @@
+"""What parts of a method must be, checked before a search begins.
+
+A part that somebody wrote is traced on shapes alone, in a few milliseconds, and what is
+wrong is said in one line that names the part. :func:`check_inverse` computes too; it is
+for tests.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cawe_jax.types import (
+  Distortion,
+  Penalty,
+  Perturbation,
+  Representation,
+  Transform,
+)
+
+
+def check_parts(representation: Any, perturbation: Any) -> None:
+  """Refuse what is no transform and no perturbation.
+
+  Raises:
+    ValueError: One line that says what was given instead.
+  """
+  if not isinstance(representation, Transform):
+    hint = "a Representation, which is bound to one image shape already"
+    given = hint if isinstance(representation, Representation) else repr(representation)
+    raise ValueError(
+      f"representation is {given}; it must be a cawe_jax.types.Transform"
+    )
+  if not isinstance(perturbation, Perturbation):
+    raise ValueError(
+      f"perturbation is {perturbation!r}; it must be a cawe_jax.types.Perturbation, "
+      "which factories return when they are called"
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def check_representation(bound: Representation) -> None:
+  """Leaves of analysis and what synthesis makes of them, for C channels and for one.
+
+  The grey image goes through both maps too, with one channel.
+
+  Raises:
+    ValueError: One line that names the representation, what it returned, and what is
+      allowed.
+
+  Example:
+    >>> from cawe_jax.representations import wavelet
+    >>> check_representation(wavelet("haar", levels=2)((32, 32, 3)))
+  """
+  name = f"representation {bound.name!r}"
+  height, width, channels = bound.image_shape
+  for shape in bound.mask_shapes:
+    if len(shape) != 4 or shape[-1] != 1 or 0 in shape:
+      raise ValueError(
+        f"{name}: mask_shapes has {shape}; allowed is (orientations, h, w, 1)"
+      )
+  for count in sorted({channels, 1}, reverse=True):
+    image = _shaped((height, width, count))
+    what = f"{name}: analysis of an image of shape {image.shape}"
+    leaves = _trace(what, bound.analysis, image)
+    expected = coefficients_of(bound, count)
+    _check_like(what, leaves, expected)
+    what = f"{name}: synthesis of coefficients with {count} channel(s)"
+    _check_like(what, _trace(what, bound.synthesis, expected), image)
+
+
+@functools.lru_cache(maxsize=256)
+def check_perturbation(perturbation: Perturbation, bound: Representation) -> None:
+  """A draw has the structure and the shapes of an image's coefficients.
+
+  Raises:
+    ValueError: One line that names the perturbation, what it returned, and what is
+      allowed.
+
+  Example:
+    >>> from cawe_jax.perturbations import blur
+    >>> from cawe_jax.representations import pixel
+    >>> check_perturbation(blur(), pixel()((32, 32, 3)))
+  """
+  name = f"perturbation {perturbation.name!r}"
+
+  def init(image: Any) -> Any:
+    return perturbation.init(image, bound)
+
+  state = _trace(f"{name}: init", init, _shaped(bound.image_shape))
+  expected = coefficients_of(bound, bound.image_shape[-1])
+  mask = coefficients_of(bound, 1)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  draw = _trace(f"{name}: sample", perturbation.sample, key, state, mask, expected)
+  _check_like(f"{name}: sample", draw, expected)
+
+
+@functools.lru_cache(maxsize=256)
+def check_distortion(distortion: Distortion, num_outputs: int) -> None:
+  """A real number of the clean outputs ``[K]``, the outputs ``[K]`` and the target.
+
+  Raises:
+    ValueError: One line that names the distortion and what it returned.
+
+  Example:
+    >>> from cawe_jax.distortions import kl
+    >>> check_distortion(kl, 1000)
+    >>> check_distortion(lambda clean, logits, target: logits - clean, 1000)
+    Traceback (most recent call last):
+      ...
+    ValueError: distortion '<lambda>' returned float32[1000]; must be float32[]
+  """
+  what = f"distortion {_name(distortion)!r}"
+  logits, target = _shaped((num_outputs,)), _shaped((), jnp.int32)
+  _check_like(what, _trace(what, distortion, logits, logits, target), _shaped(()))
+
+
+@functools.lru_cache(maxsize=256)
+def check_penalty(penalty: Penalty, bound: Representation) -> None:
+  """A real number of a mask and a greyscale explanation ``[H, W, 1]``.
+
+  Raises:
+    ValueError: One line that names the penalty and what it returned.
+  """
+  what = f"penalty {_name(penalty)!r}"
+  grey = _shaped((*bound.image_shape[:2], 1))
+  found = _trace(what, penalty, coefficients_of(bound, 1), grey)
+  _check_like(what, found, _shaped(()))
+
+
+def check_inverse(bound: Representation, tolerance: float = 1e-4) -> None:
+  """Synthesis undoes analysis, on an image of random pixels.
+
+  Args:
+    bound: A representation bound to an image shape.
+    tolerance: Largest error of a pixel in [0, 1].
+
+  Raises:
+    ValueError: One line with the largest error.
+
+  Example:
+    >>> from cawe_jax.representations import wavelet
+    >>> check_inverse(wavelet("db3", levels=2)((32, 32, 3)))
+  """
+  image = np.random.default_rng(0).random(bound.image_shape, np.float32)
+  error = float(
+    jnp.abs(bound.synthesis(bound.analysis(jnp.asarray(image))) - image).max()
+  )
+  if not error <= tolerance:
+    raise ValueError(
+      f"representation {bound.name!r}: synthesis(analysis(image)) differs from the "
+      f"image by up to {error:.3g}; allowed is {tolerance:g}"
+    )
+
+
+def coefficients_of(bound: Representation, channels: int) -> tuple[Any, ...]:
+  """Shapes of the coefficients of an image with that many channels."""
+  return tuple(_shaped((*shape[:3], channels)) for shape in bound.mask_shapes)
+
+
+def _shaped(shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+  try:
+    return jax.eval_shape(function, *arguments)
+  except Exception as error:
+    reason = (
+      f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    )
+    raise ValueError(f"{what} failed with {reason}") from error
+
+
+def _check_like(what: str, found: Any, expected: Any) -> None:
+  """The same structure, shapes, and floating types."""
+  found_leaves, found_tree = jax.tree.flatten(found)
+  leaves, tree = jax.tree.flatten(expected)
+  alike = found_tree == tree and all(  # type: ignore[operator]
+    x.shape == y.shape and jnp.issubdtype(x.dtype, jnp.floating)
+    for x, y in zip(found_leaves, leaves, strict=True)
+  )
+  if not alike:
+    raise ValueError(f"{what} returned {_written(found)}; must be {_written(expected)}")
+
+
+def _written(tree: Any) -> str:
+  """Types and shapes, e.g. ``(float32[1, 7, 7, 3], float32[3, 7, 7, 3])``."""
+  if isinstance(tree, tuple | list):
+    inside = ", ".join(_written(leaf) for leaf in tree)
+    if isinstance(tree, list):
+      return f"[{inside}]"
+    return f"({inside},)" if len(tree) == 1 else f"({inside})"
+  if hasattr(tree, "shape"):
+    return f"{tree.dtype}{list(tree.shape)}"
+  return repr(tree)
+
+
+def _name(function: Any) -> str:
+  return getattr(function, "__name__", repr(function))
