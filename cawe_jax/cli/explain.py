@@ -27,16 +27,18 @@ from cawe_jax.cli.console import (
   is_guess,
 )
 from cawe_jax.cli.options import make_method
+from cawe_jax.cli.parts import own_parts
 from cawe_jax.compilation import compile_clock, use_compilation_cache
 from cawe_jax.files import sha256
 from cawe_jax.images import Resize, image_id
 from cawe_jax.methods import Method
 from cawe_jax.paths import RETAIN_MULTIPLIERS
 from cawe_jax.samples import sample_path
-from cawe_jax.types import Explanation
+from cawe_jax.types import Explanation, Representation, Transform
 
 _SAMPLE = "sample:"
 _LONG_RUN_SECONDS = 20
+_PARTS = ("perturbation", "distortion", "representation")
 # A CPU gains little from a batch, and nothing of a batch is written before its end.
 _BATCH_SIZES = {"cpu": 4}
 
@@ -72,7 +74,8 @@ def run_explain(options: argparse.Namespace) -> int:
   network = _load_network(options, messages)
   classifier = network.classifier
   # All images will have this size; what does not suit it is said once.
-  method.bind((*np.broadcast_to(classifier.input_size, 2).tolist(), 3))
+  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
+  _check_representation(method.representation, (height, width, 3))
   targets: list[int | None] = [None]
   if options.target:
     targets = [classifier.class_index(target) for target in options.target]
@@ -84,6 +87,27 @@ def run_explain(options: argparse.Namespace) -> int:
     batch = jobs[start : start + size]
     failures += _explain_jobs(batch, classifier, method, options, folder, messages)
   return 2 if failures else 0
+
+
+def _check_representation(
+  transform: Transform, image_shape: tuple[int, int, int]
+) -> None:
+  """Refuse what does not suit the images, and what is none."""
+  try:
+    bound = transform(image_shape)
+  except ValueError:
+    raise
+  # It may be the user's own: anything may go wrong in it.
+  except Exception as error:
+    raise ValueError(
+      f"representation {transform.name!r} failed on images of shape {image_shape} with "
+      f"{type(error).__name__}: {error}"
+    ) from error
+  if not isinstance(bound, Representation):
+    raise ValueError(
+      f"representation {transform.name!r} is bound to {bound!r:.80}; it must be a "
+      "cawe_jax.types.Representation"
+    )
 
 
 def _load_network(options: argparse.Namespace, messages: Messages) -> _Network:
@@ -151,7 +175,7 @@ def _request(
   method: Method,
   options: argparse.Namespace,
 ) -> dict[str, Any]:
-  return {
+  request = {
     "image_id": image_id(image),
     "classifier": network.classifier.name,
     "weights_sha256": network.weights_sha256,
@@ -162,6 +186,9 @@ def _request(
     "seed": options.seed,
     "cawe_jax": cawe.__version__,
   }
+  texts = {option: getattr(options, option) for option in _PARTS}
+  own = own_parts(texts)
+  return request | {"own_parts": own} if own else request
 
 
 def _announce(

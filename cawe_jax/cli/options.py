@@ -17,6 +17,7 @@ from cawe_jax.cli.parts import (
   distortion_names,
   parse_distortion,
   parse_perturbation,
+  parse_representation,
   perturbation_names,
 )
 from cawe_jax.methods import Method
@@ -132,9 +133,22 @@ def _add_explain(commands: Any) -> None:
     "--perturbation",
     metavar="NAME",
     help=f"what replaces a masked coefficient: {', '.join(perturbation_names())}; "
-    "numbers after a colon, e.g. blur:5",
+    "numbers after a colon, e.g. blur:5; or MODULE:FUNCTION, a function without "
+    "arguments that returns a cawe_jax.types.Perturbation, e.g. mine:fog for fog of "
+    "mine.py in this folder",
   )
-  what.add_argument("--distortion", metavar="NAME", help=", ".join(distortion_names()))
+  what.add_argument(
+    "--distortion",
+    metavar="NAME",
+    help=f"what must not change: {', '.join(distortion_names())}; or MODULE:FUNCTION, "
+    "a function of clean_logits, logits, target",
+  )
+  what.add_argument(
+    "--representation",
+    metavar="MODULE:FUNCTION",
+    help="in the place of wavelets: a function without arguments that returns a "
+    "cawe_jax.types.Transform",
+  )
   what.add_argument("--wavelet", metavar="NAME", help="e.g. haar, db3, sym4, bior2.2")
   what.add_argument("--levels", type=int, metavar="J", help="decomposition levels")
   what.add_argument("--mode", help="padding of the wavelet transform, e.g. zero")
@@ -160,7 +174,7 @@ def _add_explain(commands: Any) -> None:
 
 def _add_figure(commands: Any) -> None:
   figure = commands.add_parser(
-    "figure", help="draw the figure of a finished .npz again"
+    "figure", help="draw the figure of an .npz of cawe explain or cawe.save"
   )
   figure.add_argument("file", metavar="FILE.npz")
   figure.add_argument("--out", required=True, metavar="FILE.png")
@@ -251,7 +265,7 @@ def make_method(options: argparse.Namespace) -> Method:
     method = method._replace(distortion=parse_distortion(options.distortion))
   if options.lagrange_multiplier is not None:
     method = method._replace(lagrange_multiplier=options.lagrange_multiplier)
-  method = _with_wavelet(method, options)
+  method = _with_representation(method, options)
   method = _with_penalties(method, options)
   given = {
     "num_steps": options.steps,
@@ -266,11 +280,12 @@ def make_method(options: argparse.Namespace) -> Method:
   return method
 
 
-def _with_wavelet(method: Method, options: argparse.Namespace) -> Method:
+def _with_representation(method: Method, options: argparse.Namespace) -> Method:
+  # Only a shell's options have a representation; the settings of experiments do not.
   given = {
     name: value
-    for name in ("wavelet", "levels", "mode")
-    if (value := getattr(options, name)) is not None
+    for name in ("representation", "wavelet", "levels", "mode")
+    if (value := getattr(options, name, None)) is not None
   }
   if not given:
     return method
@@ -279,6 +294,14 @@ def _with_wavelet(method: Method, options: argparse.Namespace) -> Method:
       f"option --{next(iter(given))} does not apply to method {method.name!r}; it is "
       f"for {', '.join(_WAVELET_METHODS)}"
     )
+  own = given.pop("representation", None)
+  if own is not None:
+    if given:
+      raise ValueError(
+        f"option --representation {own!r} does not go with --{next(iter(given))}, "
+        "which is of wavelets; give one of them"
+      )
+    return method._replace(representation=parse_representation(own))
   name = given.pop("wavelet", "db3")
   return method._replace(representation=representations.wavelet(name, **given))
 

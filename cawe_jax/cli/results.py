@@ -113,16 +113,35 @@ def draw(explanation: Explanation, report: dict[str, Any], path: str | Path) -> 
   save_figure(figure, path)
 
 
+def _draw_unnamed(explanation: Explanation, path: str | Path) -> None:
+  """The figure, from an explanation alone."""
+  from cawe_jax.figures import explanation_figure, save_figure
+
+  save_figure(explanation_figure(explanation), path)
+
+
 def redraw(source: str | Path, path: str | Path) -> None:
-  """Draw the figure of a ``.npz`` that :func:`write` wrote.
+  """Draw the figure of a ``.npz`` of :func:`write`, or of ``cawe.save``.
+
+  The latter's has no names: its heading is the class's number.
 
   Raises:
-    ValueError: The file is no explanation, or not one of the command's.
+    ValueError: The file is no explanation, or one of several images.
   """
-  report = load_metadata(source)
-  if not {"method", "target_name"} <= report.keys():
-    raise ValueError(f"{str(source)!r} was not written by cawe explain")
-  draw(load(source), report, path)
+  explanation, metadata = load(source), load_metadata(source)
+  if np.ndim(explanation.input_image) != 3:
+    raise ValueError(
+      f"{str(source)!r} holds a batch; allowed is one image: save each of "
+      "jax.tree.map(lambda leaf: leaf[i], explanation)"
+    )
+  match metadata:
+    case {
+      "target_name": str(),
+      "method": {"name": str(), "lagrange_multiplier": int() | float()},
+    }:
+      draw(explanation, metadata, path)
+    case _:
+      _draw_unnamed(explanation, path)
 
 
 def versions() -> dict[str, str]:

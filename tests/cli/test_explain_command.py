@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import struct
+import sys
 import zlib
 
 import jax
@@ -203,6 +204,116 @@ def test_a_finished_image_is_not_done_again(explain, photo, tmp_path):
   assert names_in(tmp_path / "out") == ["photo.json", "photo.npz", "photo.png"]
   write_photo(photo, 1)
   assert len(explain(*arguments)[1]) == 1
+
+
+OWN_PARTS = """
+import jax.numpy as jnp
+
+from cawe_jax import representations
+from cawe_jax.types import Perturbation, Transform
+
+
+def fog():
+  def init(image, representation):
+    return representation.analysis(jnp.full_like(image, 0.5))
+
+  def sample(key, state, mask, kept):
+    return tuple(s + k - m * s for s, m, k in zip(state, mask, kept))
+
+  return Perturbation("fog()", init, sample, is_random=False)
+
+
+def mist():
+  return fog()
+
+
+def gap(clean_logits, logits, target):
+  return jnp.square(clean_logits[target] - logits[target])
+
+
+def nothing():
+  return Transform("nothing", lambda image_shape: None)
+
+
+def failing():
+  return Transform("failing", lambda image_shape: 1 / 0)
+
+
+def haar():
+  return Transform("my haar", representations.wavelet("haar", levels=2).bind)
+"""
+
+
+def test_parts_of_ones_own(photo, tmp_path, capsys, monkeypatch):
+  (tmp_path / "own_parts.py").write_text(OWN_PARTS)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  quick = ["explain", "photo.png", "--out=out", "--steps=4", "--draws=2"]
+  original, found = cawe_jax.explain, []
+
+  def explain_once(*arguments, **options):
+    # What the later calls would find is not looked at.
+    if not found:
+      found.append(original(*arguments, **options))
+    return found[0]
+
+  monkeypatch.setattr(cawe_jax, "explain", explain_once)
+
+  def explained(perturbation):
+    """Whether it was done now, and not before."""
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    code = main(
+      [
+        *quick,
+        f"--perturbation=own_parts:{perturbation}",
+        "--distortion=own_parts:gap",
+        "--representation=own_parts:haar",
+      ]
+    )
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out != ""
+
+  assert explained("fog")
+  report = report_of(tmp_path / "out")
+  method = report["method"]
+  assert method["perturbation"] == "fog()"
+  assert method["distortion"] == "gap"
+  assert method["representation"] == "my haar"
+  parts = report["request"]["own_parts"]
+  assert [parts[x]["function"] for x in ("perturbation", "distortion")] == [
+    "own_parts:fog",
+    "own_parts:gap",
+  ]
+  assert not explained("fog")
+  # Another function, though its perturbation has the same name; another file.
+  assert explained("mist")
+  assert not explained("mist")
+  (tmp_path / "own_parts.py").write_text(OWN_PARTS + "\n# changed\n")
+  assert explained("mist")
+  # Without parts of one's own, the request is as it always was.
+  assert main([*quick, "--wavelet=haar", "--levels=2"]) == 0
+  assert "own_parts" not in report_of(tmp_path / "out")["request"]
+
+
+@pytest.mark.parametrize(
+  ("function", "message"),
+  [
+    ("nothing", "representation 'nothing' is bound to None; it must be"),
+    ("failing", r"'failing' failed on images of shape \(32, 32, 3\) with ZeroDivision"),
+  ],
+)
+def test_representations_that_are_none(
+  function, message, photo, tmp_path, capsys, monkeypatch
+):
+  (tmp_path / "none_of_mine.py").write_text(OWN_PARTS)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  assert (
+    main(["explain", "photo.png", f"--representation=none_of_mine:{function}"]) == 2
+  )
+  (line,) = capsys.readouterr().err.splitlines()
+  assert re.search(message, line)
 
 
 def test_the_seed_decides_the_mask(explain, photo, tmp_path):
@@ -458,11 +569,41 @@ def test_ctrl_c_while_writing_leaves_no_half_file(photo, tmp_path, monkeypatch):
 # ---- The other commands ----
 
 
+@pytest.fixture(scope="module")
+def saved(tiny):
+  """What a user of Python has: one image's explanation."""
+  method = cawe_jax.pixel_rde(recipe=cawe_jax.recipes.fast()._replace(num_steps=3))
+  image = np.random.default_rng(0).random((SIZE, SIZE, 3), np.float32)
+  return cawe_jax.explain(tiny, image, method, key=jax.random.key(0))
+
+
 def test_figure_of_what_is_none(photo, tmp_path, capsys):
-  for source in (photo, tmp_path / "missing.npz"):
+  np.savez(tmp_path / "other.npz", image=np.zeros((2, 2)))
+  for source in (photo, tmp_path / "missing.npz", tmp_path / "other.npz"):
     assert main(["figure", str(source), "--out", str(tmp_path / "x.png")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cawe: error: ")
+  assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+  "metadata", [None, {"target_name": 3, "method": "mine"}, {"method": {"name": "x"}}]
+)
+def test_figure_of_what_was_saved_in_python(metadata, tmp_path, saved, real_figures):
+  cawe_jax.save(tmp_path / "mine.npz", saved, metadata)
+  arguments = ["figure", str(tmp_path / "mine.npz"), "--out"]
+  assert main([*arguments, str(tmp_path / "mine.png")]) == 0
+  with Image.open(tmp_path / "mine.png") as figure:
+    assert min(figure.size) > 300
+
+
+def test_figure_of_a_saved_batch_is_refused(tmp_path, saved, capsys):
+  batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], saved)
+  cawe_jax.save(tmp_path / "batch.npz", batch)
+  arguments = ["figure", str(tmp_path / "batch.npz"), "--out"]
+  assert main([*arguments, str(tmp_path / "x.png")]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert re.search(r"error: .*batch\.npz.* holds a batch; allowed is one image", line)
   assert not (tmp_path / "x.png").exists()
 
 

@@ -6,7 +6,7 @@ from cawe_jax import distortions, perturbations, preset, stopping
 from cawe_jax.cli.options import make_method, make_parser
 from cawe_jax.cli.parts import distortion_names, perturbation_names
 from cawe_jax.presets import METHODS, RECIPES
-from cawe_jax.representations import wavelet
+from cawe_jax.representations import pixel, wavelet
 
 
 def parse(*arguments):
@@ -54,6 +54,11 @@ CHANGES = [
     ["--wavelet", "sym4", "--levels", "2", "--mode", "periodic"],
     "cartoonx",
     {"representation": wavelet("sym4", levels=2, mode="periodic")},
+  ),
+  (
+    ["--representation", "cawe_jax.representations:pixel"],
+    "waveletx",
+    {"representation": pixel()},
   ),
   (["--spatial-l1", "3"], "waveletx", {"penalty_weights": (3.0,)}),
   (["--total-variation", "0"], "smooth-pixel-rde", {"penalty_weights": (0.0,)}),
@@ -109,6 +114,7 @@ def test_options_change_published_presets_too():
   ("method", "option", "owners"),
   [
     ("pixel-rde", "--wavelet=haar", "cartoonx, waveletx"),
+    ("pixel-rde", "--representation=mine:fog", "cartoonx, waveletx"),
     ("smooth-pixel-rde", "--levels=2", "cartoonx, waveletx"),
     ("pixel-rde", "--mode=zero", "cartoonx, waveletx"),
     ("cartoonx", "--spatial-l1=1", "waveletx"),
@@ -160,6 +166,10 @@ def test_unknown_names_list_what_is_allowed(option, value, allowed):
     (["--step-size", "0"], "step_size is 0.0"),
     (["--step-size", "nan"], "step_size is nan"),
     (["--stop=-1"], "tolerance is -1.0"),
+    (
+      ["--representation", "mine:fog", "--levels", "2"],
+      "option --representation 'mine:fog' does not go with --levels",
+    ),
     (["--perturbation", "blur:x"], "after the colon come numbers"),
     (["--perturbation", "blur:1,2"], "blur takes sigma after the colon"),
     (["--perturbation", "zeros:1"], "zeros takes nothing after the colon"),
