@@ -120,7 +120,8 @@ SHIPPED = sorted(SHIPPED_PATHS.glob("*.npz"))
 
 
 def test_what_comes_with_the_package_is_used_by_the_default_playground():
-  assert {f"coffee-{method}" for method in paths.METHODS} <= {f.stem for f in SHIPPED}
+  first = {f"{name}-{m}" for name in paths.SAMPLES[:3] for m in paths.METHODS}
+  assert first <= {f.stem for f in SHIPPED}
   names = sorted({file.stem.removesuffix(m) for file in SHIPPED for m in ENDINGS} & ALL)
   settings = make_settings(samples=names)
   samples = {n: look(settings.classifier, x) for n, x in settings.samples.items()}
