@@ -23,7 +23,7 @@ class Oracle(NamedTuple):
 
   Attributes:
     architecture: Our name.
-    library: ``torchvision``, ``timm`` or ``efficientnet_lite_pytorch``.
+    package: ``torchvision``, ``timm`` or ``efficientnet_lite_pytorch``.
     model: The library's name; timm's with the tag of the published weights.
     sizes: Sides of the images in pixels. Odd ones, so that padding is not the same on
       both sides of every map, where the network takes others than its own.
@@ -31,7 +31,7 @@ class Oracle(NamedTuple):
   """
 
   architecture: str
-  library: str
+  package: str
   model: str
   sizes: tuple[int, ...]
   exact: bool = False
@@ -39,12 +39,12 @@ class Oracle(NamedTuple):
   @property
   def label(self) -> str:
     """Library and model, short enough for a table."""
-    return f"{self.library.partition('_')[0]} {self.model.partition('.')[0]}"
+    return f"{self.package.partition('_')[0]} {self.model.partition('.')[0]}"
 
   @property
   def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each colour, from the library's own metadata."""
-    match self.library:
+    match self.package:
       case "torchvision":
         weights = torchvision().models.get_model_weights(self.model)
         transform = weights["IMAGENET1K_V1"].transforms()
@@ -99,17 +99,17 @@ ORACLES = (
 
 
 def random_network(oracle: Oracle, seed: int = 0) -> torch.nn.Module:
-  """The library's network in evaluation mode with random weights and statistics."""
-  match oracle.library:
+  """The package's network in evaluation mode with random weights and statistics."""
+  match oracle.package:
     case "torchvision":
       model = getattr(torchvision().models, oracle.model)(weights=None)
     case "timm":
       model = timm().create_model(oracle.model, pretrained=False)
     case _:
-      package = importlib.import_module("efficientnet_lite_pytorch")
+      module = importlib.import_module("efficientnet_lite_pytorch")
       # Without a size its padding follows the image; with one it fits that size alone.
       name = f"efficientnet-{oracle.model}"
-      model = package.EfficientNet.from_name(name, image_size=None)
+      model = module.EfficientNet.from_name(name, image_size=None)
   return randomise(model, seed).eval().requires_grad_(False)
 
 

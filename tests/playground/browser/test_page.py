@@ -1,5 +1,6 @@
 """What all figures share: the text, colours, photographs, the connection."""
 
+import base64
 import io
 
 import jax
@@ -109,6 +110,55 @@ def test_an_upload_is_seen_by_the_network(page, playground_settings):
   other.get_by_role("button", name="mine.png").click()
   assert other.get_by_role("button", name="Copy link").is_disabled()
   assert "cannot be part of a link" in other.inner_text()
+
+
+GIVE_FILE = """(element, [event, data]) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  transfer.items.add(new File([bytes], `${event}.png`, { type: "image/png" }));
+  const made = event === "drop"
+    ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+    : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true });
+  element.dispatchEvent(made);
+}"""
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_file_that_is_dropped_or_pasted_is_taken(page, playground_settings, event):
+  pixels = (playground_settings.samples["coffee"] * 255).round().astype(np.uint8)
+  data = base64.b64encode(png(pixels)).decode()
+  picker = page.locator("#draw-mask .picker")
+  picker.scroll_into_view_if_needed()
+  picker.evaluate(GIVE_FILE, [event, data])
+  taken = picker.get_by_role("button", name=f"{event}.png")
+  taken.wait_for()
+  assert taken.get_attribute("aria-pressed") == "true"
+
+
+def test_a_picture_is_enlarged_and_put_back(page):
+  figure = page.locator("#cartoonx .figure")
+  figure.locator(".explanations").scroll_into_view_if_needed()
+  figure.locator("[data-method=CartoonX][data-state=done]").wait_for()
+  small = figure.get_by_role("button", name="Enlarge CartoonX")
+  small.click()
+  dialog = page.get_by_role("dialog", name="CartoonX")
+  large = dialog.locator("img")
+  assert large.get_attribute("src") == small.locator("img").get_attribute("src")
+  assert large.bounding_box()["width"] > 1.5 * small.bounding_box()["width"]
+  page.keyboard.press("Escape")
+  dialog.wait_for(state="detached")
+
+
+def test_nothing_moves_for_those_who_asked_for_it(open_page):
+  scrolling = "getComputedStyle(document.documentElement).scrollBehavior"
+  assert open_page(reduced_motion="no-preference").evaluate(scrolling) == "smooth"
+  page = open_page(reduced_motion="reduce")
+  moving = page.evaluate("""() => [...document.querySelectorAll("*")].filter((e) => {
+    const { transitionDuration, animationName, scrollBehavior } = getComputedStyle(e);
+    return parseFloat(transitionDuration) > 0.01 || animationName !== "none"
+      || scrollBehavior === "smooth";
+  }).map((e) => e.outerHTML.slice(0, 80))""")
+  assert moving == []
 
 
 def test_what_is_no_image_is_said_where_it_was_dropped(open_page):
