@@ -2,7 +2,8 @@
 
     python -m experiments.run --config=configs/fig7b.py --workdir=DIR
 
-Run time: as ``fig7a``; ``:smoke`` 30 s of processor time.
+Run time: 46 min on two CPU cores that had other work too; ``:smoke`` 30 s of processor
+time.
 
 Paper: as Fig. 7a, with the mirrored question. Here: as ``fig7a``.
 """
