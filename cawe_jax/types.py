@@ -43,7 +43,8 @@ class Representation(NamedTuple):
     mask_shapes: Shape ``(orientations, h, w, 1)`` of every leaf of a mask.
     analysis: Image ``[H, W, c]`` to coefficients, leaves ``[orientations, h, w, c]``.
       The grey image goes through it too, so c is the array's, C or 1.
-    synthesis: Coefficients to image, linear; ``synthesis(analysis(x)) == x``, c as above.
+    synthesis: Coefficients to image, linear, c as above; ``synthesis(analysis(x))`` is
+      the image.
   """
 
   name: str
