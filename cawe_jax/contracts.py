@@ -43,6 +43,31 @@ def check_parts(representation: Any, perturbation: Any) -> None:
     )
 
 
+def bind(transform: Transform, image_shape: tuple[int, int, int]) -> Representation:
+  """A transform's representation of images of shape ``(H, W, C)``.
+
+  Raises:
+    ValueError: One line: the transform fails on this shape, or makes something else.
+
+  Example:
+    >>> from cawe_jax.representations import pixel
+    >>> bind(pixel(), (8, 8, 3)).num_entries
+    64
+  """
+  what = f"representation {transform.name!r}, made for images of shape {image_shape},"
+  try:
+    bound = transform(image_shape)
+  except ValueError:
+    raise  # of the library's own, or as good
+  except Exception as error:
+    raise ValueError(f"{what} failed with {_said(error)}") from error
+  if not isinstance(bound, Representation):
+    raise ValueError(
+      f"{what} is {bound!r:.80}; it must be a cawe_jax.types.Representation"
+    )
+  return bound
+
+
 @functools.lru_cache(maxsize=256)
 def check_representation(bound: Representation) -> None:
   """Leaves of analysis and what synthesis makes of them, for C channels and for one.
@@ -115,7 +140,7 @@ def check_distortion(distortion: Distortion, num_outputs: int) -> None:
       ...
     ValueError: distortion '<lambda>' returned float32[1000]; must be float32[]
   """
-  what = f"distortion {_name(distortion)!r}"
+  what = f"distortion {name_of(distortion)!r}"
   logits, target = _shaped((num_outputs,)), _shaped((), jnp.int32)
   _check_like(what, _trace(what, distortion, logits, logits, target), _shaped(()))
 
@@ -127,7 +152,7 @@ def check_penalty(penalty: Penalty, bound: Representation) -> None:
   Raises:
     ValueError: One line that names the penalty and what it returned.
   """
-  what = f"penalty {_name(penalty)!r}"
+  what = f"penalty {name_of(penalty)!r}"
   grey = _shaped((*bound.image_shape[:2], 1))
   found = _trace(what, penalty, coefficients_of(bound, 1), grey)
   _check_like(what, found, _shaped(()))
@@ -171,10 +196,13 @@ def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
   try:
     return jax.eval_shape(function, *arguments)
   except Exception as error:
-    reason = (
-      f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    )
-    raise ValueError(f"{what} failed with {reason}") from error
+    raise ValueError(f"{what} failed with {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+  """An error in one line: XLA and JAX go on for many."""
+  first = (str(error).splitlines() or [""])[0]
+  return f"{type(error).__name__}: {first}"
 
 
 def _check_like(what: str, found: Any, expected: Any) -> None:
@@ -201,5 +229,6 @@ def _written(tree: Any) -> str:
   return repr(tree)
 
 
-def _name(function: Any) -> str:
+def name_of(function: object) -> str:
+  """The name of a part that is a plain function."""
   return getattr(function, "__name__", repr(function))

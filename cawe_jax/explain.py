@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cawe_jax import checks, programs
+from cawe_jax import checks, contracts, programs
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method
 from cawe_jax.programs import SEGMENT_STEPS, Assessment, Carry, Window
@@ -187,7 +187,7 @@ def _suspects(classifier: Classifier, method: Method) -> str:
   """What may return NaN during a run; the outputs of the images are known as finite."""
   terms = {"distortion": (method.distortion,), "penalty": method.penalties}
   named = [
-    f"{part} {getattr(function, '__name__', function)}"
+    f"{part} {contracts.name_of(function)}"
     for part, functions in terms.items()
     for function in functions
   ]

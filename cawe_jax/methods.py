@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cawe_jax import distortions, penalties, perturbations, recipes, representations
+from cawe_jax import (
+  contracts,
+  distortions,
+  penalties,
+  perturbations,
+  recipes,
+  representations,
+)
 from cawe_jax.classifiers.outputs import Output, softmax
 from cawe_jax.initial_masks import InitialMask
 from cawe_jax.objective import Objective
@@ -62,11 +69,12 @@ class Method(NamedTuple):
     """The hashable part, for images of shape ``(H, W, C)`` and a network's outputs.
 
     Raises:
-      ValueError: The distortion has no meaning for these outputs.
+      ValueError: The distortion has no meaning for these outputs, or the
+        representation is none for this shape.
     """
     recipe = self.recipe
     objective = Objective(
-      self.representation(image_shape),
+      contracts.bind(self.representation, image_shape),
       self.perturbation,
       output.adapt(self.distortion),
       self.penalties,

@@ -2,8 +2,8 @@
 
     python -m experiments.run --config=configs/fig7c.py --workdir=DIR
 
-Run time: 81 min on two CPU cores that had as much other work, about 35 alone (10 s for
-each of 200 explanations); ``:smoke`` 67 s of processor time.
+Run time: 81 min on two CPU cores that had as much other work, about 35 alone
+(estimated: 10 s for each of 200 explanations); ``:smoke`` 67 s of processor time.
 
 Paper: distortion against the mean of the optimised masks of CartoonX and Pixel RDE,
 over multipliers (the second reproduction: 4 to 64), setting as Fig. 7a. Here:

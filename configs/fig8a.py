@@ -2,8 +2,8 @@
 
     python -m experiments.run --config=configs/fig8a.py --workdir=DIR
 
-Run time: about 5 min on two CPU cores (10 s for each of 24 explanations); ``:smoke`` 34
-s of processor time.
+Run time: 26 min on two CPU cores that had much other work, about 5 alone (estimated: 10
+s for each of 24 explanations); ``:smoke`` 34 s of processor time.
 
 Paper: CartoonX at multipliers 0, 50, 100, 200, 400 and 800, one image; 2000 steps of 64
 draws at 256 x 256. Here: the same multipliers, EfficientNet-Lite0, 4 photographs at

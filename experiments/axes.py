@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
   "preset": "fast",
   "perturbation": None,
   "distortion": None,
+  "representation": None,
   "wavelet": None,
   "levels": None,
   "mode": None,

@@ -13,9 +13,10 @@ import sys
 from typing import Any, NamedTuple
 
 import torch
+from torch import library as operators
 
 _LITE = "efficientnet_lite_pytorch"
-_LIBRARIES: list[torch.library.Library] = []
+_DECLARED: list[operators.Library] = []
 
 
 class Oracle(NamedTuple):
@@ -159,10 +160,10 @@ def torchvision() -> Any:
       raise
   for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
     del sys.modules[name]
-  library = torch.library.Library("torchvision", "DEF")
+  declared = operators.Library("torchvision", "DEF")
   for operator in ("nms", "qnms"):
-    library.define(f"{operator}(Tensor dets, Tensor scores, float limit) -> Tensor")
-  _LIBRARIES.append(library)  # declared as long as it lives
+    declared.define(f"{operator}(Tensor dets, Tensor scores, float limit) -> Tensor")
+  _DECLARED.append(declared)  # declared as long as it lives
   return importlib.import_module("torchvision")
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -11,59 +10,22 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SGD, SHAPE, flat, method
 from jax.sharding import Mesh
 
 from cawe_jax import (
   Classifier,
-  cartoonx,
-  distortions,
   explain,
   explain_path,
-  initial_masks,
-  penalties,
-  perturbations,
-  pixel_rde,
   programs,
-  schedules,
-  solvers,
-  stopping,
   waveletx,
 )
 from cawe_jax.classifiers import convolution
 from cawe_jax.images import image_id
 from cawe_jax.objective import Tile
-from cawe_jax.recipes import Recipe
-from cawe_jax.representations import wavelet
-from cawe_jax.session import Session
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-RNG = np.random.default_rng(0)
-SHAPE = (17, 20, 3)
-IMAGES = np.clip(RNG.normal(0.5, 0.3, (3, *SHAPE)), 0, 1).astype(np.float32)
-KEY = jax.random.key(0)
-ADAM = Recipe(
-  "test",
-  initial_masks.ones(),
-  solvers.adam(),
-  schedules.constant(),
-  stopping.never(),
-  step_size=0.1,
-  num_steps=13,
-  num_draws=2,
-)
-# Plain steps, which pass rounding on and hardly amplify it; the multiplier alone moves
-# a mask of 1110 entries by 0.0005 a step, the distortion some by 0.05. It is so
-# small that keeping most of the image is better than keeping nothing.
-SGD = ADAM._replace(solver=solvers.projected(optax.sgd(1.0)), step_size=5.0)
-HAAR = wavelet("haar", levels=2)
-MULTIPLIER = 0.1
-
-
-def method(multiplier=MULTIPLIER, recipe=SGD, **options):
-  return cartoonx(multiplier, representation=HAAR, recipe=recipe, **options)
 
 
 # Shapes with which the network was traced.
@@ -85,100 +47,6 @@ def classifier(make_tiny_classifier):
 @pytest.fixture(scope="module")
 def batch(classifier):
   return explain(classifier, IMAGES, method(), key=KEY)
-
-
-def flat(mask):
-  return np.concatenate([np.ravel(leaf) for leaf in mask])
-
-
-# ---- Known answers ----
-
-
-def two_classes(params, images):
-  """Class 0 by the margin ``weights . image - bias``, class 1 else."""
-  weights, bias = params
-  margin = images.reshape(len(images), -1) @ weights - bias
-  return jnp.stack([margin / 2, -margin / 2], axis=1)
-
-
-SQUARE = (16, 16, 1)
-LONG = ADAM._replace(num_steps=60, schedule=schedules.linear_decay())
-
-
-def planted(part_of_margin):
-  """Whose parts add up to 12, of which the bias leaves a margin of 2: p = 0.88."""
-  return Classifier(two_classes, (jnp.asarray(part_of_margin), jnp.float32(10)), 16)
-
-
-def test_pixel_rde_finds_planted_pixels():
-  rng = np.random.default_rng(1)
-  image = rng.uniform(0.5, 1, SQUARE).astype(np.float32)
-  where = rng.choice(256, 6, replace=False)
-  weights = np.zeros(256, np.float32)
-  weights[where] = 2 / image.ravel()[where]
-  # One planted pixel lost halves the odds' exponent: an error of 0.14, where keeping a
-  # pixel costs 0.5 / 256. No other pixel is worth anything.
-  found = explain(
-    planted(weights),
-    image,
-    pixel_rde(0.5, perturbation=perturbations.zeros(), recipe=LONG),
-    key=KEY,
-  )
-  mask = flat(found.mask)
-  assert int(found.target) == 0
-  assert mask[where].min() > 0.8
-  assert np.delete(mask, where).max() == 0
-  assert float(found.rate_l0) == pytest.approx(6 / 256)
-  assert float(found.distortion) < 0.01
-
-
-def test_cartoonx_finds_planted_coefficients():
-  rng = np.random.default_rng(2)
-  bound = HAAR(SQUARE)
-  image = rng.uniform(0.3, 0.7, SQUARE).astype(np.float32)
-  coefficients = [np.asarray(leaf) for leaf in bound.analysis(image)]
-  # The largest details, so that their weights are moderate.
-  sizes = np.abs(np.concatenate([np.ravel(leaf) for leaf in coefficients[1:]]))
-  where = 16 + np.argsort(-sizes)[:6]
-  values = flat(coefficients)
-  weights = np.zeros(256, np.float32)
-  weights[where] = 2 / values[where]
-  # Haar is orthonormal: a coefficient's weights in pixels are its synthesis.
-  leaves = np.split(weights, np.cumsum([leaf.size for leaf in coefficients])[:-1])
-  in_pixels = bound.synthesis(
-    tuple(
-      jnp.asarray(w.reshape(leaf.shape))
-      for w, leaf in zip(leaves, coefficients, strict=True)
-    )
-  )
-  # The mean image has no details, and mid-grey stays off the clip.
-  found = explain(
-    planted(jnp.ravel(in_pixels)),
-    image,
-    method(0.5, LONG, perturbation=perturbations.mean()),
-    key=KEY,
-  )
-  mask = flat(found.mask)
-  assert mask[where].min() > 0.8
-  assert np.delete(mask, where).max() == 0
-  assert float(found.distortion) < 0.01
-
-
-def test_nothing_is_kept_where_that_costs_less(classifier, batch):
-  # After so few steps most entries remain, and all of them cost 2.
-  dear = np.float32([MULTIPLIER, 2, MULTIPLIER])
-  found = explain(classifier, IMAGES, method(dear), key=KEY)
-  kept = [flat(leaf[b] for leaf in found.mask).max() for b in range(3)]
-  assert kept[1] == 0
-  assert min(kept[0], kept[2]) > 0.5
-  assert found.rate[1] == found.rate_l0[1] == found.image[1].max() == 0
-  assert found.objective[1] == found.distortion[1] > 0
-  np.testing.assert_array_equal(found.rate[[0, 2]], batch.rate[[0, 2]])
-  assert found.num_steps.tolist() == [13] * 3  # the run is told as it was
-  assert found.history.rate[1, -1] > 0.5
-
-
-# ---- What an explanation says ----
 
 
 def test_fields_agree_with_each_other(batch, classifier):
@@ -242,9 +110,6 @@ def test_penalties_enter_objective_and_history(classifier):
   )
   last = found.distortion + 0.2 * found.rate + 3 * found.image.mean((1, 2, 3))
   np.testing.assert_allclose(found.objective, last, rtol=1e-5)
-
-
-# ---- Draws, batches, programs ----
 
 
 def test_the_same_key_gives_the_same_mask_bit_for_bit(batch, classifier):
@@ -321,9 +186,6 @@ def test_all_multipliers_of_a_path_see_the_same_draws(classifier):
   path = explain_path(classifier, IMAGES[0], method(), [20.0] * 3, key=KEY)
   for leaf in path.mask:
     np.testing.assert_array_equal(leaf[0], leaf[1])
-
-
-# ---- Options ----
 
 
 def test_targets(classifier, batch):
@@ -404,171 +266,6 @@ def test_arguments_may_be_jax_arrays_of_other_precision(classifier, batch):
   found = explain(classifier, IMAGES.astype(np.float64), method(), key=KEY)
   np.testing.assert_array_equal(found.rate, batch.rate)
 
-
-# ---- Errors ----
-
-
-def nan_always(params, images):
-  return jnp.full((len(images), 5), jnp.nan)
-
-
-def nan_where_dark(params, images):
-  # NaN below a mean of 0.3: not on an image, but on what little of it a mask keeps.
-  level = jnp.sqrt(images.mean((1, 2, 3)) - 0.3)
-  return jnp.stack([level, -level], axis=1)
-
-
-def nan_gradient(clean_logits, logits, target):
-  # 0, but the gradient of the root there is infinite, times 0.
-  return jnp.sqrt(0 * logits[target])
-
-
-def nan_distortion(clean_logits, logits, target):
-  return jnp.nan * logits[target]
-
-
-@pytest.mark.parametrize(
-  ("apply", "line"),
-  [
-    (nan_always, r"^classifier 'broken' returned NaN .*logits for image\(s\) 0; .*$"),
-    (nan_where_dark, r"NaN between steps 0 and .*classifier 'broken'.*$"),
-  ],
-)
-def test_a_network_that_returns_nan_is_refused(apply, line):
-  broken = Classifier(apply, jnp.zeros(1), SHAPE[:2], name="broken")
-  # One step of this size empties the mask: 20 * 60 / 1110 > 1.
-  hasty = method(20.0, SGD._replace(step_size=60.0), perturbation=perturbations.zeros())
-  with pytest.raises(ValueError, match=line):
-    explain(broken, np.clip(IMAGES[0], 0.2, 1), hasty, key=KEY)
-
-
-@pytest.mark.parametrize("distortion", [nan_gradient, nan_distortion])
-def test_all_parts_that_may_have_returned_nan_are_named(classifier, distortion):
-  parts = method(distortion=distortion, perturbation=perturbations.zeros())._replace(
-    penalties=(penalties.spatial_l1,), penalty_weights=(1.0,)
-  )
-  with pytest.raises(ValueError, match=r"^the mask or its objective is NaN") as error:
-    explain(classifier, IMAGES[0], parts, key=KEY)
-  line = str(error.value)
-  for suspect in (
-    f"distortion {distortion.__name__}",
-    "penalty spatial_l1",
-    "perturbation zeros()",
-    "representation wavelet('haar'",
-    "solver projected",
-    f"classifier {classifier.name!r} (finite on the images, ",
-    "sqrt or norm at 0",
-  ):
-    assert suspect in line
-  assert "\n" not in line
-
-
-def with_recipe(**options):
-  return method(recipe=ADAM._replace(**options))
-
-
-BAD_METHODS = {
-  "lagrange_multiplier is -1": lambda: method(-1.0),
-  "lagrange_multiplier is nan": lambda: method(float("nan")),
-  "lagrange_multiplier is inf": lambda: method(float("inf")),
-  "weight of spatial_l1 is -2": lambda: waveletx(
-    1.0, -2.0, representation=HAAR, recipe=ADAM
-  ),
-  "penalty_weights has 0 entries": lambda: method()._replace(
-    penalties=(penalties.spatial_l1,)
-  ),
-  "step_size is 0": lambda: with_recipe(step_size=0.0),
-  "step_size is nan": lambda: with_recipe(step_size=float("nan")),
-  "num_steps is 0": lambda: with_recipe(num_steps=0),
-  "num_steps is 2.5": lambda: with_recipe(num_steps=2.5),
-  "num_draws is 0": lambda: with_recipe(num_draws=0),
-  "num_draws is -3": lambda: with_recipe(num_draws=-3),
-}
-
-
-@pytest.mark.parametrize("message", BAD_METHODS)
-def test_methods_are_checked(message, classifier):
-  refused(message, classifier, IMAGES, BAD_METHODS[message]())
-
-
-def refused(message, classifier, images, bad_method, **options):
-  with pytest.raises(ValueError, match=re.escape(message)) as error:
-    explain(classifier, images, bad_method, key=KEY, **options)
-  assert "\n" not in str(error.value)
-
-
-HOLE = IMAGES.copy()
-HOLE[0, 0, 0, 0] = np.nan
-BAD_IMAGES = {
-  "images has shape (17, 20)": IMAGES[0, :, :, 0],
-  "images has shape (0, 17, 20, 3)": IMAGES[:0],
-  "images has type uint8": (255 * IMAGES).astype(np.uint8),
-  "images has values in": 2 * IMAGES,
-  "images has values in [nan": HOLE,
-  "images has values in [-": -IMAGES,
-}
-
-
-@pytest.mark.parametrize("message", BAD_IMAGES)
-def test_images_are_checked(message, classifier):
-  refused(message, classifier, BAD_IMAGES[message], method())
-
-
-MASK = tuple(np.ones((3, *shape), np.float32) for shape in HAAR(SHAPE).mask_shapes)
-BAD_OPTIONS = [
-  ("target is 5; allowed are 0 to 4", {"targets": 5}),
-  ("targets is [0, -7, 1]; it must be at least 0", {"targets": [0, -7, 1]}),
-  ("targets is -1; it must be at least 0", {"targets": -1}),
-  ("targets is [0, 1]", {"targets": [0, 1]}),
-  ("targets is 1.5", {"targets": 1.5}),
-  ("image_ids is -1", {"image_ids": -1}),
-  ("image_ids is 4294967296", {"image_ids": 2**32}),
-  ("image_ids is [1]", {"image_ids": [1]}),
-  ("initial_masks has leaves", {"initial_masks": MASK[:1]}),
-  ("initial_masks has entries outside", {"initial_masks": (2 * MASK[0], *MASK[1:])}),
-  (
-    "initial_masks has entries outside",
-    {"initial_masks": (np.nan * MASK[0], *MASK[1:])},
-  ),
-  ("rows is 0", {"rows": 0}),
-  ("rows is -1", {"rows": -1}),
-]
-
-
-@pytest.mark.parametrize(("message", "options"), BAD_OPTIONS)
-def test_options_are_checked(message, options, classifier):
-  refused(message, classifier, IMAGES, method(), **options)
-
-
-def test_label_squared_error_is_for_the_predicted_class(classifier):
-  predicted = int(np.argmax(classifier(jnp.asarray(IMAGES[:1]))))
-  strict = method(distortion=distortions.label_squared_error)
-  other = (predicted + 1) % 5
-  refused("use maximise_probability", classifier, IMAGES[0], strict, targets=other)
-  options = {"key": KEY, "image_ids": None, "rows": None}
-  for allowed in (predicted, None):
-    session = Session(classifier, IMAGES[:1], strict, targets=allowed, **options)
-    assert session.problems.target.tolist() == [predicted]
-
-
-def test_multipliers_must_be_one_per_image(classifier):
-  refused("lagrange_multiplier", classifier, IMAGES, method(np.ones(2, np.float32)))
-
-
-def test_a_path_takes_one_image_and_at_least_one_multiplier(classifier):
-  with pytest.raises(ValueError, match="image has shape"):
-    explain_path(classifier, IMAGES, method(), [1.0], key=KEY)
-  with pytest.raises(ValueError, match="lagrange_multipliers"):
-    explain_path(classifier, IMAGES[0], method(), [], key=KEY)
-
-
-def test_a_raw_key_is_refused_in_one_line(classifier):
-  with pytest.raises((TypeError, ValueError), match="key") as error:
-    explain(classifier, IMAGES, method(), key=0)
-  assert "\n" not in str(error.value)
-
-
-# ---- Platforms ----
 
 EIGHT_DEVICES = """
 import sys

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 import cawe_jax as cawe
+from cawe_jax import checks
 from cawe_jax.classifiers import Classifier, hub
 from cawe_jax.classifiers.registry import classifier_info
 from cawe_jax.cli import results
@@ -34,7 +35,7 @@ from cawe_jax.images import Resize, image_id
 from cawe_jax.methods import Method
 from cawe_jax.paths import RETAIN_MULTIPLIERS
 from cawe_jax.samples import sample_path
-from cawe_jax.types import Explanation, Representation, Transform
+from cawe_jax.types import Explanation
 
 _SAMPLE = "sample:"
 _LONG_RUN_SECONDS = 20
@@ -75,7 +76,7 @@ def run_explain(options: argparse.Namespace) -> int:
   classifier = network.classifier
   # All images will have this size; what does not suit it is said once.
   height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  _check_representation(method.representation, (height, width, 3))
+  checks.check_objective(method.bind((height, width, 3), classifier.output).objective)
   targets: list[int | None] = [None]
   if options.target:
     targets = [classifier.class_index(target) for target in options.target]
@@ -87,27 +88,6 @@ def run_explain(options: argparse.Namespace) -> int:
     batch = jobs[start : start + size]
     failures += _explain_jobs(batch, classifier, method, options, folder, messages)
   return 2 if failures else 0
-
-
-def _check_representation(
-  transform: Transform, image_shape: tuple[int, int, int]
-) -> None:
-  """Refuse what does not suit the images, and what is none."""
-  try:
-    bound = transform(image_shape)
-  except ValueError:
-    raise
-  # It may be the user's own: anything may go wrong in it.
-  except Exception as error:
-    raise ValueError(
-      f"representation {transform.name!r} failed on images of shape {image_shape} with "
-      f"{type(error).__name__}: {error}"
-    ) from error
-  if not isinstance(bound, Representation):
-    raise ValueError(
-      f"representation {transform.name!r} is bound to {bound!r:.80}; it must be a "
-      "cawe_jax.types.Representation"
-    )
 
 
 def _load_network(options: argparse.Namespace, messages: Messages) -> _Network:

@@ -281,11 +281,10 @@ def make_method(options: argparse.Namespace) -> Method:
 
 
 def _with_representation(method: Method, options: argparse.Namespace) -> Method:
-  # Only a shell's options have a representation; the settings of experiments do not.
   given = {
     name: value
     for name in ("representation", "wavelet", "levels", "mode")
-    if (value := getattr(options, name, None)) is not None
+    if (value := getattr(options, name)) is not None
   }
   if not given:
     return method

@@ -197,3 +197,13 @@ def test_the_machine_is_named_with_versions():
   line = machine.describe()
   assert f"jax {__import__('jax').__version__}" in line
   assert "cpu device" in line
+
+
+def test_a_package_that_is_not_installed_is_absent(monkeypatch):
+  def version(name):
+    raise machine.importlib.metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(machine.importlib.metadata, "version", version)
+  assert machine.versions() == dict.fromkeys(
+    ("jax", "torch", "pytorch-wavelets"), "absent"
+  )

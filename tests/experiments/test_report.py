@@ -237,10 +237,16 @@ def test_the_table_of_curves_has_chosen_points_and_areas(curves):
 
 
 def test_a_report_of_curves_has_their_numbers(curves):
-  config, jobs, store, _ = curves
+  config, jobs, store, results = curves
   written = {path.name for path in write_report(config, jobs, store)}
   assert {"table.csv", "curves.csv", "curves.png"} <= written
-  assert (store.folder / "report" / "curves.csv").stat().st_size > 0
+  with (store.folder / "report" / "curves.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  label = next(job.label for job in jobs if job.name == "b")
+  drawn = [float(r["distortion"]) for r in rows if r["method"].startswith(label)]
+  # The second point of the grid comes after the first.
+  values = np.stack([r["distortion"] for r in results["b"]]).mean(0)
+  np.testing.assert_allclose(drawn, values.ravel(), rtol=1e-6)
 
 
 def test_an_axis_may_have_the_name_of_a_number(tmp_path):

@@ -1,0 +1,110 @@
+"""`explain` finds what is known to be the answer."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SHAPE, flat, method
+
+from cawe_jax import (
+  Classifier,
+  explain,
+  perturbations,
+  pixel_rde,
+  schedules,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def classifier(make_tiny_classifier):
+  return make_tiny_classifier(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def batch(classifier):
+  return explain(classifier, IMAGES, method(), key=KEY)
+
+
+def two_classes(params, images):
+  """Class 0 by the margin ``weights . image - bias``, class 1 else."""
+  weights, bias = params
+  margin = images.reshape(len(images), -1) @ weights - bias
+  return jnp.stack([margin / 2, -margin / 2], axis=1)
+
+
+SQUARE = (16, 16, 1)
+LONG = ADAM._replace(num_steps=60, schedule=schedules.linear_decay())
+
+
+def planted(part_of_margin):
+  """Whose parts add up to 12, of which the bias leaves a margin of 2: p = 0.88."""
+  return Classifier(two_classes, (jnp.asarray(part_of_margin), jnp.float32(10)), 16)
+
+
+def test_pixel_rde_finds_planted_pixels():
+  rng = np.random.default_rng(1)
+  image = rng.uniform(0.5, 1, SQUARE).astype(np.float32)
+  where = rng.choice(256, 6, replace=False)
+  weights = np.zeros(256, np.float32)
+  weights[where] = 2 / image.ravel()[where]
+  # One planted pixel lost halves the odds' exponent: an error of 0.14, where keeping a
+  # pixel costs 0.5 / 256. No other pixel is worth anything.
+  found = explain(
+    planted(weights),
+    image,
+    pixel_rde(0.5, perturbation=perturbations.zeros(), recipe=LONG),
+    key=KEY,
+  )
+  mask = flat(found.mask)
+  assert int(found.target) == 0
+  assert mask[where].min() > 0.8
+  assert np.delete(mask, where).max() == 0
+  assert float(found.rate_l0) == pytest.approx(6 / 256)
+  assert float(found.distortion) < 0.01
+
+
+def test_cartoonx_finds_planted_coefficients():
+  rng = np.random.default_rng(2)
+  bound = HAAR(SQUARE)
+  image = rng.uniform(0.3, 0.7, SQUARE).astype(np.float32)
+  coefficients = [np.asarray(leaf) for leaf in bound.analysis(image)]
+  # The largest details, so that their weights are moderate.
+  sizes = np.abs(np.concatenate([np.ravel(leaf) for leaf in coefficients[1:]]))
+  where = 16 + np.argsort(-sizes)[:6]
+  values = flat(coefficients)
+  weights = np.zeros(256, np.float32)
+  weights[where] = 2 / values[where]
+  # Haar is orthonormal: a coefficient's weights in pixels are its synthesis.
+  leaves = np.split(weights, np.cumsum([leaf.size for leaf in coefficients])[:-1])
+  in_pixels = bound.synthesis(
+    tuple(
+      jnp.asarray(w.reshape(leaf.shape))
+      for w, leaf in zip(leaves, coefficients, strict=True)
+    )
+  )
+  # The mean image has no details, and mid-grey stays off the clip.
+  found = explain(
+    planted(jnp.ravel(in_pixels)),
+    image,
+    method(0.5, LONG, perturbation=perturbations.mean()),
+    key=KEY,
+  )
+  mask = flat(found.mask)
+  assert mask[where].min() > 0.8
+  assert np.delete(mask, where).max() == 0
+  assert float(found.distortion) < 0.01
+
+
+def test_nothing_is_kept_where_that_costs_less(classifier, batch):
+  # After so few steps most entries remain, and all of them cost 2.
+  dear = np.float32([MULTIPLIER, 2, MULTIPLIER])
+  found = explain(classifier, IMAGES, method(dear), key=KEY)
+  kept = [flat(leaf[b] for leaf in found.mask).max() for b in range(3)]
+  assert kept[1] == 0
+  assert min(kept[0], kept[2]) > 0.5
+  assert found.rate[1] == found.rate_l0[1] == found.image[1].max() == 0
+  assert found.objective[1] == found.distortion[1] > 0
+  np.testing.assert_array_equal(found.rate[[0, 2]], batch.rate[[0, 2]])
+  assert found.num_steps.tolist() == [13] * 3  # the run is told as it was
+  assert found.history.rate[1, -1] > 0.5

@@ -1,0 +1,186 @@
+"""What `explain` refuses, each in one line."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from explaining import ADAM, HAAR, IMAGES, KEY, SGD, SHAPE, method
+
+from cawe_jax import (
+  Classifier,
+  distortions,
+  explain,
+  explain_path,
+  penalties,
+  perturbations,
+  waveletx,
+)
+from cawe_jax.session import Session
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def classifier(make_tiny_classifier):
+  return make_tiny_classifier(SHAPE)
+
+
+def nan_always(params, images):
+  return jnp.full((len(images), 5), jnp.nan)
+
+
+def nan_where_dark(params, images):
+  # NaN below a mean of 0.3: not on an image, but on what little of it a mask keeps.
+  level = jnp.sqrt(images.mean((1, 2, 3)) - 0.3)
+  return jnp.stack([level, -level], axis=1)
+
+
+def nan_gradient(clean_logits, logits, target):
+  # 0, but the gradient of the root there is infinite, times 0.
+  return jnp.sqrt(0 * logits[target])
+
+
+def nan_distortion(clean_logits, logits, target):
+  return jnp.nan * logits[target]
+
+
+@pytest.mark.parametrize(
+  ("apply", "line"),
+  [
+    (nan_always, r"^classifier 'broken' returned NaN .*logits for image\(s\) 0; .*$"),
+    (nan_where_dark, r"NaN between steps 0 and .*classifier 'broken'.*$"),
+  ],
+)
+def test_a_network_that_returns_nan_is_refused(apply, line):
+  broken = Classifier(apply, jnp.zeros(1), SHAPE[:2], name="broken")
+  # One step of this size empties the mask: 20 * 60 / 1110 > 1.
+  hasty = method(20.0, SGD._replace(step_size=60.0), perturbation=perturbations.zeros())
+  with pytest.raises(ValueError, match=line):
+    explain(broken, np.clip(IMAGES[0], 0.2, 1), hasty, key=KEY)
+
+
+@pytest.mark.parametrize("distortion", [nan_gradient, nan_distortion])
+def test_all_parts_that_may_have_returned_nan_are_named(classifier, distortion):
+  parts = method(distortion=distortion, perturbation=perturbations.zeros())._replace(
+    penalties=(penalties.spatial_l1,), penalty_weights=(1.0,)
+  )
+  with pytest.raises(ValueError, match=r"^the mask or its objective is NaN") as error:
+    explain(classifier, IMAGES[0], parts, key=KEY)
+  line = str(error.value)
+  for suspect in (
+    f"distortion {distortion.__name__}",
+    "penalty spatial_l1",
+    "perturbation zeros()",
+    "representation wavelet('haar'",
+    "solver projected",
+    f"classifier {classifier.name!r} (finite on the images, ",
+    "sqrt or norm at 0",
+  ):
+    assert suspect in line
+  assert "\n" not in line
+
+
+def with_recipe(**options):
+  return method(recipe=ADAM._replace(**options))
+
+
+BAD_METHODS = {
+  "lagrange_multiplier is -1": lambda: method(-1.0),
+  "lagrange_multiplier is nan": lambda: method(float("nan")),
+  "lagrange_multiplier is inf": lambda: method(float("inf")),
+  "weight of spatial_l1 is -2": lambda: waveletx(
+    1.0, -2.0, representation=HAAR, recipe=ADAM
+  ),
+  "penalty_weights has 0 entries": lambda: method()._replace(
+    penalties=(penalties.spatial_l1,)
+  ),
+  "step_size is 0": lambda: with_recipe(step_size=0.0),
+  "step_size is nan": lambda: with_recipe(step_size=float("nan")),
+  "num_steps is 0": lambda: with_recipe(num_steps=0),
+  "num_steps is 2.5": lambda: with_recipe(num_steps=2.5),
+  "num_draws is 0": lambda: with_recipe(num_draws=0),
+  "num_draws is -3": lambda: with_recipe(num_draws=-3),
+}
+
+
+@pytest.mark.parametrize("message", BAD_METHODS)
+def test_methods_are_checked(message, classifier):
+  refused(message, classifier, IMAGES, BAD_METHODS[message]())
+
+
+def refused(message, classifier, images, bad_method, **options):
+  with pytest.raises(ValueError, match=re.escape(message)) as error:
+    explain(classifier, images, bad_method, key=KEY, **options)
+  assert "\n" not in str(error.value)
+
+
+HOLE = IMAGES.copy()
+HOLE[0, 0, 0, 0] = np.nan
+BAD_IMAGES = {
+  "images has shape (17, 20)": IMAGES[0, :, :, 0],
+  "images has shape (0, 17, 20, 3)": IMAGES[:0],
+  "images has type uint8": (255 * IMAGES).astype(np.uint8),
+  "images has values in": 2 * IMAGES,
+  "images has values in [nan": HOLE,
+  "images has values in [-": -IMAGES,
+}
+
+
+@pytest.mark.parametrize("message", BAD_IMAGES)
+def test_images_are_checked(message, classifier):
+  refused(message, classifier, BAD_IMAGES[message], method())
+
+
+MASK = tuple(np.ones((3, *shape), np.float32) for shape in HAAR(SHAPE).mask_shapes)
+BAD_OPTIONS = [
+  ("target is 5; allowed are 0 to 4", {"targets": 5}),
+  ("targets is [0, -7, 1]; it must be at least 0", {"targets": [0, -7, 1]}),
+  ("targets is -1; it must be at least 0", {"targets": -1}),
+  ("targets is [0, 1]", {"targets": [0, 1]}),
+  ("targets is 1.5", {"targets": 1.5}),
+  ("image_ids is -1", {"image_ids": -1}),
+  ("image_ids is 4294967296", {"image_ids": 2**32}),
+  ("image_ids is [1]", {"image_ids": [1]}),
+  ("initial_masks has leaves", {"initial_masks": MASK[:1]}),
+  ("initial_masks has entries outside", {"initial_masks": (2 * MASK[0], *MASK[1:])}),
+  (
+    "initial_masks has entries outside",
+    {"initial_masks": (np.nan * MASK[0], *MASK[1:])},
+  ),
+  ("rows is 0", {"rows": 0}),
+  ("rows is -1", {"rows": -1}),
+]
+
+
+@pytest.mark.parametrize(("message", "options"), BAD_OPTIONS)
+def test_options_are_checked(message, options, classifier):
+  refused(message, classifier, IMAGES, method(), **options)
+
+
+def test_label_squared_error_is_for_the_predicted_class(classifier):
+  predicted = int(np.argmax(classifier(jnp.asarray(IMAGES[:1]))))
+  strict = method(distortion=distortions.label_squared_error)
+  other = (predicted + 1) % 5
+  refused("use maximise_probability", classifier, IMAGES[0], strict, targets=other)
+  options = {"key": KEY, "image_ids": None, "rows": None}
+  for allowed in (predicted, None):
+    session = Session(classifier, IMAGES[:1], strict, targets=allowed, **options)
+    assert session.problems.target.tolist() == [predicted]
+
+
+def test_multipliers_must_be_one_per_image(classifier):
+  refused("lagrange_multiplier", classifier, IMAGES, method(np.ones(2, np.float32)))
+
+
+def test_a_path_takes_one_image_and_at_least_one_multiplier(classifier):
+  with pytest.raises(ValueError, match="image has shape"):
+    explain_path(classifier, IMAGES, method(), [1.0], key=KEY)
+  with pytest.raises(ValueError, match="lagrange_multipliers"):
+    explain_path(classifier, IMAGES[0], method(), [], key=KEY)
+
+
+def test_a_raw_key_is_refused_in_one_line(classifier):
+  with pytest.raises((TypeError, ValueError), match="key") as error:
+    explain(classifier, IMAGES, method(), key=0)
+  assert "\n" not in str(error.value)
