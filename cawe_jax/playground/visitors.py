@@ -45,15 +45,23 @@ class Outbox:
     self._messages: dict[Any, Any] = {}
     self._count = 0
     self._filled = asyncio.Event()
+    self._closed = False
 
   def put(self, message: Any) -> None:
     """Queue a message; one that ends a request replaces what was said before."""
+    if self._closed:
+      return
     for kind in (type(message),) if not message.is_last else tuple(_PASSING):
       self._messages.pop((kind, message.id), None)
     self._count += 1
     key = self._count if message.is_last else (type(message), message.id)
     self._messages[key] = message
     self._filled.set()
+
+  def close(self) -> None:
+    """Send nothing any more, neither what waits nor what comes."""
+    self._closed = True
+    self._messages.clear()
 
   async def deliver(self) -> None:
     """Send until the client has left, or does not read what it asked for."""
@@ -155,6 +163,7 @@ class Visitor:
 
   async def _leave(self, reason: str, code: int) -> None:
     """Say why and close; whatever else waits for this client is not sent."""
+    self._outbox.close()
     with contextlib.suppress(*_GONE):
       async with asyncio.timeout(STALL_SECONDS):
         await self._websocket.send_text(messages.encode(Error(None, reason)))

@@ -239,6 +239,26 @@ def test_an_outbox_keeps_the_newest_progress_and_every_answer():
   ]
 
 
+def test_a_closed_outbox_sends_nothing():
+  messages = answers.messages
+
+  async def test():
+    sent = []
+
+    async def send(frame):
+      sent.append(frame)
+
+    outbox = visitors.Outbox(send)
+    outbox.put(messages.Queued(1, 0))
+    outbox.close()
+    outbox.put(messages.Cancelled(1))
+    with pytest.raises(TimeoutError):
+      await asyncio.wait_for(outbox.deliver(), 0.1)
+    return sent
+
+  assert run(test()) == []
+
+
 def test_an_outbox_is_bounded():
   messages = answers.messages
 

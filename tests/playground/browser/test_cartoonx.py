@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import jax
 import numpy as np
@@ -87,6 +88,39 @@ def test_an_explanation_grows_and_has_the_librarys_numbers(
   assert np.abs(picture(found) - whole).mean() > 0.04
   finished(figure, "Pixel RDE")
   screenshot(page, "cartoonx")
+
+
+def test_it_is_asked_once_when_it_comes_into_view(browser, server):
+  context = browser.new_context(viewport={"width": 1280, "height": 900})
+  page = context.new_page()
+  asked = []
+
+  def note(frame):
+    message = json.loads(frame)
+    if message["type"] == "explain":
+      asked.append(message["method"])
+
+  page.on("websocket", lambda socket: socket.on("framesent", note))
+  page.goto(server)
+  page.wait_for_selector("html[data-ready]")
+  figure = open_figure(page)
+  for method in METHODS:
+    finished(figure, method)
+  page.wait_for_timeout(1000)  # more than the page waits before it asks
+  context.close()
+  assert sorted(asked) == ["cartoonx", "pixel-rde"]
+
+
+def test_the_page_says_that_entries_are_exchanged(page):
+  said = page.evaluate("""async () => {
+    const { createPanel } = await import("/static/figures/explanation_panel.js");
+    const panel = createPanel("CartoonX", () => {});
+    return [3, 4].map((step) => {
+      panel.grow({ step, num_steps: 4, picture: "", rate: 0.1, distortion: 0.1 });
+      return panel.element.querySelector(".state").textContent;
+    });
+  }""")
+  assert said == ["Step 3 of 4", "Choosing the last entries…"]
 
 
 def test_a_moved_slider_changes_the_explanation(figure, page):
