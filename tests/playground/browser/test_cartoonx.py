@@ -93,6 +93,7 @@ def test_an_explanation_grows_and_has_the_librarys_numbers(
 def test_it_is_asked_once_when_it_comes_into_view(browser, server):
   context = browser.new_context(viewport={"width": 1280, "height": 900})
   page = context.new_page()
+  context.set_default_timeout(180_000)
   asked = []
 
   def note(frame):
