@@ -1,61 +1,46 @@
 """The Lagrangian against a slow twin in 64-bit NumPy, and what tiles may not change."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import pywt
+from objectives import (
+  BATCH,
+  IMAGES,
+  NUM_DRAWS,
+  PIXEL,
+  SHAPE,
+  STEP,
+  TARGETS,
+  draws_of,
+  evaluate,
+  make_problems,
+  make_setting,
+)
 from scipy.special import softmax
 
 from cawe_jax import (
-  Classifier,
   distortions,
   penalties,
   perturbations,
 )
 from cawe_jax import objective as objective_
-from cawe_jax.objective import Draws, Objective, Tile, Weights
+from cawe_jax.objective import Objective, Tile, Weights
 from cawe_jax.representations import pixel, wavelet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-RNG = np.random.default_rng(0)
-SHAPE = (21, 17, 3)
-BATCH = 3
-# Half of the pixels are saturated, so that the clip matters.
-IMAGES = np.clip(RNG.normal(0.5, 0.6, (BATCH, *SHAPE)), 0, 1).astype(np.float32)
-TARGETS = np.array([3, 0, 1], np.int32)  # the first is the predicted class
+
 WEIGHTS = Weights(np.array([0.5, 1.0, 2.0], np.float32), (np.full(3, 0.7, np.float32),))
-STEP, NUM_DRAWS = 3, 5
 WAVELET = Objective(
   wavelet("db2", levels=2)(SHAPE),
   perturbations.adaptive_gaussian(),
   distortions.automatic,
   (penalties.spatial_l1,),
 )
-PIXEL = Objective(
-  pixel()(SHAPE),
-  perturbations.adaptive_gaussian(),
-  distortions.kl,
-  (penalties.total_variation,),
-)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def make_problems(objective, classifier, images, targets, keys):
-  make = functools.partial(objective_.make_problem, objective)
-  return jax.vmap(make)(images, classifier(images), targets, keys)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def evaluate(objective, tile, classifier, problems, masks, draws):
-  estimate, gradients = objective_.expected_distortion_and_gradients(
-    objective, classifier, tile, problems, masks, draws
-  )
-  return estimate, gradients.distortion
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -66,54 +51,9 @@ def evaluate_terms(objective, problems, masks, weights):
   return jax.vmap(jax.value_and_grad(total))(masks, problems, weights)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def sample(objective, problem, mask):
-  """The noise of the first draws, from the keys that the docstrings promise."""
-  step_key = jax.random.fold_in(problem.key, STEP)
-  kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
-
-  def one(index):
-    return objective.perturbation.sample(
-      jax.random.fold_in(step_key, index), problem.perturbation_state, mask, kept
-    )
-
-  return jax.vmap(one)(jnp.arange(NUM_DRAWS))
-
-
-def draws_of(count=NUM_DRAWS, active=(True,) * BATCH):
-  return Draws(np.int32(STEP), np.int32(count), np.array(active))
-
-
-def random_masks(objective, rng=RNG):
-  shapes = objective.representation.mask_shapes
-  return tuple(rng.random((BATCH, *shape)).astype(np.float32) for shape in shapes)
-
-
-class Setting(NamedTuple):
-  objective: Objective
-  problems: objective_.Problem
-  masks: tuple
-  noise: list  # of each image, leaves [draws, ...]
-  estimate: objective_.Estimate
-  gradient: tuple
-
-
 @pytest.fixture(scope="module")
 def classifier(make_tiny_classifier):
   return make_tiny_classifier(SHAPE)
-
-
-def make_setting(objective, classifier):
-  problems = make_problems(
-    objective, classifier, IMAGES, TARGETS, jax.random.split(jax.random.key(7), BATCH)
-  )
-  masks = random_masks(objective)
-  noise = [
-    sample(objective, *jax.tree.map(lambda x, b=b: x[b], (problems, masks)))
-    for b in range(BATCH)
-  ]
-  result = evaluate(objective, Tile(1, 2), classifier, problems, masks, draws_of())
-  return Setting(objective, problems, masks, noise, *result)
 
 
 @pytest.fixture(scope="module", params=[WAVELET, PIXEL], ids=["wavelet", "pixel"])
@@ -383,76 +323,6 @@ def test_mix_is_a_convex_combination():
   mask = jnp.array([0.0, 0.25, 1.0])[:, None]
   h, v = jnp.full((3, 2), 4.0), jnp.full((3, 2), 8.0)
   assert objective_.mix((mask,), (h,), (v,))[0].tolist() == [[8, 8], [7, 7], [4, 4]]
-
-
-@pytest.fixture
-def spy(classifier):
-  """A classifier that keeps what it is called with, and the list of it."""
-  seen = []
-
-  def apply(params, images):
-    jax.debug.callback(lambda x: seen.append(np.asarray(x)), images, ordered=True)
-    return classifier.apply(params, images)
-
-  return Classifier(apply, classifier.params, SHAPE[:2]), seen
-
-
-NOISE_ONLY = Objective(
-  pixel()(SHAPE), perturbations.standard_normal(), distortions.label_squared_error
-)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def values_only(objective, tile, classifier, problems, masks, draws):
-  return objective_.expected_distortion(
-    objective, classifier, tile, problems, masks, draws
-  )
-
-
-def test_the_network_sees_only_active_images_and_the_same_draws(spy, classifier):
-  spying, seen = spy
-  keys = jax.random.split(jax.random.key(1), BATCH)
-  problems = make_problems(NOISE_ONLY, classifier, IMAGES, TARGETS, keys)
-  # With a mask of zeros an obfuscation is its noise, bit for bit.
-  masks = (np.zeros((BATCH, *NOISE_ONLY.representation.mask_shapes[0]), np.float32),)
-
-  def calls(active, problems=problems, masks=masks):
-    seen.clear()
-    draws = draws_of(4, active)
-    values_only(NOISE_ONLY, Tile(1, 2), spying, problems, masks, draws)
-    jax.effects_barrier()
-    return np.array(seen)
-
-  everything = calls([True] * 3)
-  assert everything.shape == (6, 2, *SHAPE)  # three images, two tiles of two draws
-  assert len(np.unique(everything.reshape(12, -1), axis=0)) == 12
-  np.testing.assert_array_equal(calls([False, True, False]), everything[2:4])
-  np.testing.assert_array_equal(calls([True, False, True]), everything[[0, 1, 4, 5]])
-  assert calls([False] * 3).size == 0
-  alone = jax.tree.map(lambda x: x[2:], (problems, masks))
-  np.testing.assert_array_equal(calls([True], *alone), everything[4:])
-
-
-def test_memory_does_not_grow_with_the_number_of_draws(classifier):
-  setting = make_setting(PIXEL, classifier)
-
-  def temporary_bytes(function, *arguments, **options):
-    compiled = jax.jit(function, **options).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
-
-  arguments = classifier, setting.problems, setting.masks
-
-  def tiled(classifier, problems, masks, draws):
-    return evaluate(setting.objective, Tile(1, 2), classifier, problems, masks, draws)
-
-  few, many = (temporary_bytes(tiled, *arguments, draws_of(n)) for n in (4, 64))
-  assert few == many
-
-  # What reverse mode needs that keeps the residuals of 64 draws, as a scale.
-  def in_one_tile(classifier, problems, masks, draws):
-    return evaluate(setting.objective, Tile(3, 64), classifier, problems, masks, draws)
-
-  assert many < temporary_bytes(in_one_tile, *arguments, draws_of(64)) / 10
 
 
 def test_another_number_of_draws_compiles_nothing(setting, classifier):

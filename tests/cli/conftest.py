@@ -1,0 +1,67 @@
+"""A small network in the place of the real one, and `cawe explain` as a function."""
+
+import dataclasses
+
+import jax
+import pytest
+from shell_runs import NAMES, QUICK, SIZE, write_photo
+
+import cawe_jax
+from cawe_jax.cli import main, results
+
+
+@pytest.fixture(scope="module")
+def tiny(make_tiny_classifier):
+  return dataclasses.replace(make_tiny_classifier((SIZE, SIZE, 3)), class_names=NAMES)
+
+
+@pytest.fixture
+def tiny_network(monkeypatch, tiny):
+  """A small network in the place of the default one; other names as they are."""
+  original = cawe_jax.load_classifier
+  monkeypatch.setattr(
+    cawe_jax,
+    "load_classifier",
+    lambda name, weights=None: (
+      tiny if name == "efficientnet-lite0" else original(name, weights)
+    ),
+  )
+  folder = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", folder)
+
+
+@pytest.fixture
+def quick_figures(monkeypatch, request):
+  """No figure where no test looks at one."""
+  if "real_figures" in request.fixturenames:
+    return
+
+  def draw(explanation, report, path):
+    path.write_bytes(b"a figure")
+
+  monkeypatch.setattr(results, "draw", draw)
+
+
+@pytest.fixture
+def real_figures():
+  """Asked for by name; see above."""
+
+
+@pytest.fixture
+def photo(tmp_path):
+  return write_photo(tmp_path / "photo.png", 0)
+
+
+@pytest.fixture
+def explain(tmp_path, capsys):
+  """Runs ``cawe explain ... --out out``; exit code, standard output, errors."""
+
+  def call(*arguments, out=tmp_path / "out"):
+    code = main(["explain", *QUICK, *map(str, arguments), "--out", str(out)])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    errors = [x for x in captured.err.splitlines() if x.startswith("cawe: error: ")]
+    return code, captured.out.splitlines(), errors
+
+  return call

@@ -1,0 +1,79 @@
+"""The commands `figure` and `list`, and what `cawe` says of itself."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from shell_runs import SIZE
+
+import cawe_jax
+from cawe_jax.cli import main
+
+pytestmark = pytest.mark.usefixtures(
+  "quick_compilation", "tiny_network", "quick_figures"
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tiny):
+  """What a user of Python has: one image's explanation."""
+  method = cawe_jax.pixel_rde(recipe=cawe_jax.recipes.fast()._replace(num_steps=3))
+  image = np.random.default_rng(0).random((SIZE, SIZE, 3), np.float32)
+  return cawe_jax.explain(tiny, image, method, key=jax.random.key(0))
+
+
+def test_figure_of_what_is_none(photo, tmp_path, capsys):
+  np.savez(tmp_path / "other.npz", image=np.zeros((2, 2)))
+  for source in (photo, tmp_path / "missing.npz", tmp_path / "other.npz"):
+    assert main(["figure", str(source), "--out", str(tmp_path / "x.png")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cawe: error: ")
+  assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+  "metadata", [None, {"target_name": 3, "method": "mine"}, {"method": {"name": "x"}}]
+)
+def test_figure_of_what_was_saved_in_python(metadata, tmp_path, saved, real_figures):
+  cawe_jax.save(tmp_path / "mine.npz", saved, metadata)
+  arguments = ["figure", str(tmp_path / "mine.npz"), "--out"]
+  assert main([*arguments, str(tmp_path / "mine.png")]) == 0
+  with Image.open(tmp_path / "mine.png") as figure:
+    assert min(figure.size) > 300
+
+
+def test_figure_of_a_saved_batch_is_refused(tmp_path, saved, capsys):
+  batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], saved)
+  cawe_jax.save(tmp_path / "batch.npz", batch)
+  arguments = ["figure", str(tmp_path / "batch.npz"), "--out"]
+  assert main([*arguments, str(tmp_path / "x.png")]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert re.search(r"error: .*batch\.npz.* holds a batch; allowed is one image", line)
+  assert not (tmp_path / "x.png").exists()
+
+
+def test_list_names_all_there_is(capsys):
+  assert main(["list"]) == 0
+  text = capsys.readouterr().out
+  for name in (
+    "efficientnet-lite0",
+    "cartoonx",
+    "cvpr2023",
+    "adaptive-gaussian",
+    "label-squared-error",
+    "sample:imagenet-13",
+  ):
+    assert name in text
+
+
+def test_version_and_help(capsys):
+  for argument, expected in (
+    ("--version", cawe_jax.__version__),
+    ("--help", "explain images"),
+  ):
+    with pytest.raises(SystemExit) as error:
+      main([argument])
+    assert error.value.code == 0
+    assert expected in capsys.readouterr().out

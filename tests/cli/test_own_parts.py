@@ -1,0 +1,127 @@
+"""Parts of one's own, given to the shell as `MODULE:FUNCTION`."""
+
+import re
+import sys
+
+import pytest
+from shell_runs import report_of
+
+import cawe_jax
+from cawe_jax.cli import main
+
+pytestmark = pytest.mark.usefixtures(
+  "quick_compilation", "tiny_network", "quick_figures"
+)
+
+
+OWN_PARTS = """
+import jax.numpy as jnp
+
+from cawe_jax import representations
+from cawe_jax.types import Perturbation, Transform
+
+
+def fog():
+  def init(image, representation):
+    return representation.analysis(jnp.full_like(image, 0.5))
+
+  def sample(key, state, mask, kept):
+    return tuple(s + k - m * s for s, m, k in zip(state, mask, kept))
+
+  return Perturbation("fog()", init, sample, is_random=False)
+
+
+def mist():
+  return fog()
+
+
+def gap(clean_logits, logits, target):
+  return jnp.square(clean_logits[target] - logits[target])
+
+
+def nothing():
+  return Transform("nothing", lambda image_shape: None)
+
+
+def failing():
+  return Transform("failing", lambda image_shape: 1 / 0)
+
+
+def haar():
+  return Transform("my haar", representations.wavelet("haar", levels=2).bind)
+"""
+
+
+def test_parts_of_ones_own(photo, tmp_path, capsys, monkeypatch):
+  (tmp_path / "own_parts.py").write_text(OWN_PARTS)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  quick = ["explain", "photo.png", "--out=out", "--steps=4", "--draws=2"]
+  original, found = cawe_jax.explain, []
+
+  def explain_once(*arguments, **options):
+    # What the later calls would find is not looked at.
+    if not found:
+      found.append(original(*arguments, **options))
+    return found[0]
+
+  monkeypatch.setattr(cawe_jax, "explain", explain_once)
+
+  def explained(perturbation):
+    """Whether it was done now, and not before."""
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    code = main(
+      [
+        *quick,
+        f"--perturbation=own_parts:{perturbation}",
+        "--distortion=own_parts:gap",
+        "--representation=own_parts:haar",
+      ]
+    )
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out != ""
+
+  assert explained("fog")
+  report = report_of(tmp_path / "out")
+  method = report["method"]
+  assert method["perturbation"] == "fog()"
+  assert method["distortion"] == "gap"
+  assert method["representation"] == "my haar"
+  parts = report["request"]["own_parts"]
+  assert [parts[x]["function"] for x in ("perturbation", "distortion")] == [
+    "own_parts:fog",
+    "own_parts:gap",
+  ]
+  assert not explained("fog")
+  # Another function, though its perturbation has the same name; another file.
+  assert explained("mist")
+  assert not explained("mist")
+  (tmp_path / "own_parts.py").write_text(OWN_PARTS + "\n# changed\n")
+  assert explained("mist")
+  # Without parts of one's own, the request is as it always was.
+  assert main([*quick, "--wavelet=haar", "--levels=2"]) == 0
+  assert "own_parts" not in report_of(tmp_path / "out")["request"]
+
+
+@pytest.mark.parametrize(
+  ("function", "message"),
+  [
+    ("nothing", "representation 'nothing', made for images of .*, is None; it must be"),
+    (
+      "failing",
+      r"'failing', made for images of shape \(32, 32, 3\), failed with ZeroDiv",
+    ),
+  ],
+)
+def test_representations_that_are_none(
+  function, message, photo, tmp_path, capsys, monkeypatch
+):
+  (tmp_path / "none_of_mine.py").write_text(OWN_PARTS)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  assert (
+    main(["explain", "photo.png", f"--representation=none_of_mine:{function}"]) == 2
+  )
+  (line,) = capsys.readouterr().err.splitlines()
+  assert re.search(message, line)

@@ -1,0 +1,31 @@
+"""Encoded images for the tests of decoding."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from cawe_jax import images
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (24, 20, 3), np.uint8)
+EIGHT_BITS = NOISE.astype(np.float32) / np.float32(255)
+
+
+def encode(image, format_name="PNG", **options):
+  file = io.BytesIO()
+  if not isinstance(image, Image.Image):
+    image = Image.fromarray(image)
+  image.save(file, format_name, **options)
+  return file.getvalue()
+
+
+def decode(image, format_name="PNG", **options):
+  return images.decode_image(encode(image, format_name, **options), "test")
+
+
+def one_line(error):
+  message = str(error.value)
+  assert "\n" not in message
+  assert error.value.__cause__ is None
+  return message
