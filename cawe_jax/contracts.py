@@ -60,7 +60,7 @@ def bind(transform: Transform, image_shape: tuple[int, int, int]) -> Representat
   except ValueError:
     raise  # of the library's own, or as good
   except Exception as error:
-    raise ValueError(f"{what} failed with {_said(error)}") from error
+    raise ValueError(f"{what} failed with {in_one_line(error)}") from error
   if not isinstance(bound, Representation):
     raise ValueError(
       f"{what} is {bound!r:.80}; it must be a cawe_jax.types.Representation"
@@ -196,13 +196,7 @@ def _trace(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
   try:
     return jax.eval_shape(function, *arguments)
   except Exception as error:
-    raise ValueError(f"{what} failed with {_said(error)}") from error
-
-
-def _said(error: Exception) -> str:
-  """An error in one line: XLA and JAX go on for many."""
-  first = (str(error).splitlines() or [""])[0]
-  return f"{type(error).__name__}: {first}"
+    raise ValueError(f"{what} failed with {in_one_line(error)}") from error
 
 
 def _check_like(what: str, found: Any, expected: Any) -> None:
@@ -227,6 +221,17 @@ def _written(tree: Any) -> str:
   if hasattr(tree, "shape"):
     return f"{tree.dtype}{list(tree.shape)}"
   return repr(tree)
+
+
+def in_one_line(error: Exception) -> str:
+  r"""An error's type and the first line that says something; JAX goes on for many.
+
+  Example:
+    >>> in_one_line(TypeError("got a list\nmuch more"))
+    'TypeError: got a list'
+  """
+  said = [line.strip() for line in str(error).splitlines() if line.strip()]
+  return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def name_of(function: object) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax.classifiers.registry import classifier_info
+from cawe_jax.cli.imports import import_function
 from cawe_jax.cli.options import make_method
 from cawe_jax.files import sha256
 from cawe_jax.images import Resize
@@ -65,12 +65,7 @@ def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
   name, _, weights = text.partition("=")
   if ":" not in name:
     return cawe.load_classifier(name, weights or None), classifier_info(name).resize
-  module, _, function = text.partition(":")
-  try:
-    factory = getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError) as error:
-    raise ValueError(f"classifier {text!r}: {error}") from None
-  return factory(), None
+  return import_function("classifier", text)(), None
 
 
 def weights_sha256(text: str) -> str | None:

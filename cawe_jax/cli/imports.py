@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from cawe_jax.contracts import in_one_line
 from cawe_jax.files import sha256
 from cawe_jax.memo import memoised
 
@@ -66,7 +67,7 @@ def import_function(option: str, text: str) -> Callable[..., Any]:
         f"{option} {text!r}: there is no module {name!r}; {_ALLOWED}"
       ) from None
     raise ValueError(
-      f"{option} {text!r}: module {name!r} failed with {_said(error)}"
+      f"{option} {text!r}: module {name!r} failed with {in_one_line(error)}"
     ) from error
   found = getattr(module, function, None)
   if found is None:
@@ -113,7 +114,7 @@ def make_part(option: str, text: str, kind: type[T]) -> T:
   try:
     made = factory()
   except Exception as error:
-    raise ValueError(f"{option} {text!r} failed with {_said(error)}") from error
+    raise ValueError(f"{option} {text!r} failed with {in_one_line(error)}") from error
   if not isinstance(made, kind):
     raise ValueError(
       f"{option} {text!r} returned {made!r:.80}; it must return {wanted}"
@@ -172,7 +173,3 @@ def _own_functions(module: Any) -> list[str]:
     and not name.startswith("_")
     and getattr(value, "__module__", None) == module.__name__
   ]
-
-
-def _said(error: Exception) -> str:
-  return f"{type(error).__name__}: {' '.join(str(error).split())}"

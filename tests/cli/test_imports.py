@@ -125,7 +125,7 @@ def test_what_has_the_form(text, expected):
     (parse_perturbation, "{}:number", "returned 3; it must return .*Perturbation"),
     (parse_perturbation, "{}:frame", "returned Transform.*must return .*Perturbation"),
     (parse_perturbation, "{}:gap", "needs arguments; .*Perturbation"),
-    (parse_perturbation, "{}:broken", "failed with RuntimeError: two lines"),
+    (parse_perturbation, "{}:broken", "failed with RuntimeError: two$"),
     (parse_representation, "{}:fog", "returned Perturbation.* must return .*Transform"),
     (parse_representation, "haar", "names no function; allowed is MODULE:FUNCTION"),
     (parse_distortion, "{}:two", "function of clean_logits, logits, target"),

@@ -82,8 +82,8 @@ def test_a_size_of_ones_own_has_no_published_resize():
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("tiny:nothing", "classifier 'tiny:nothing': module 'tiny' has no attribute"),
-    ("nowhere:make", "classifier 'nowhere:make': No module named 'nowhere'"),
+    ("tiny:nothing", "classifier 'tiny:nothing': module 'tiny' has no 'nothing'"),
+    ("nowhere:make", "classifier 'nowhere:make': there is no module 'nowhere'"),
     ("resnet", "classifier 'resnet' is unknown; allowed: "),
     ("resnet18=none.pth", "none.pth"),
   ],
