@@ -12,11 +12,10 @@ import importlib
 import sys
 from typing import Any, NamedTuple
 
-import torch
-from torch import library as operators
+from experiments.pytorch import torch
 
 _LITE = "efficientnet_lite_pytorch"
-_DECLARED: list[operators.Library] = []
+_DECLARED: list[Any] = []
 
 
 class Oracle(NamedTuple):
@@ -160,6 +159,8 @@ def torchvision() -> Any:
       raise
   for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
     del sys.modules[name]
+  from torch import library as operators
+
   declared = operators.Library("torchvision", "DEF")
   for operator in ("nms", "qnms"):
     declared.define(f"{operator}(Tensor dets, Tensor scores, float limit) -> Tensor")

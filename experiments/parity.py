@@ -27,11 +27,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import torch
 from flax.traverse_util import unflatten_dict
 
 from cawe_jax.classifiers import conversion, registry
 from experiments.oracles import ORACLES, Oracle, random_network
+from experiments.pytorch import torch
 
 
 class Errors(NamedTuple):
