@@ -3,7 +3,8 @@
 Every method here is one sum: over steps along a path, over noise, over random masks, or
 over a single sample, the image itself. The pairs of images and samples go through the
 network a handful of rows at a time, whichever image they belong to, and a loop adds up,
-so that memory depends neither on the batch nor on the number of samples.
+so that memory depends neither on the batch nor on the number of samples. The images are
+split over the devices of this process, each of which works on its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.types import Array
@@ -76,12 +79,31 @@ def evaluate(what: Sum, classifier: Classifier, batch: Batch) -> Any:
     >>> evaluate(squares, Classifier(mean, (), 3), batch).tolist()
     [14.0, 14.0]
   """
+  mesh = Mesh(np.array(jax.local_devices()), ("images",))
   rows = _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
-  return _evaluate(classifier, batch, what=what, rows=rows)
+  return _on_devices(classifier, batch, what=what, rows=rows, mesh=mesh)
 
 
-@functools.partial(jax.jit, static_argnames=("what", "rows"))
-def _evaluate(classifier: Classifier, batch: Batch, *, what: Sum, rows: int) -> Any:
+@functools.partial(jax.jit, static_argnames=("what", "rows", "mesh"))
+def _on_devices(
+  classifier: Classifier, batch: Batch, *, what: Sum, rows: int, mesh: Mesh
+) -> Any:
+  size = len(batch.images)
+  # As many images for each device; the last one is repeated where they do not divide.
+  places = jnp.minimum(jnp.arange(-(-size // mesh.size) * mesh.size), size - 1)
+  everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+  result = jax.shard_map(
+    functools.partial(_evaluate, what, rows),
+    mesh=mesh,
+    in_specs=(everywhere, split),
+    out_specs=split,
+    check_vma=False,
+  )(classifier, jax.tree.map(lambda x: x[places], batch))
+  return jax.tree.map(lambda x: x[:size], result)
+
+
+def _evaluate(what: Sum, rows: int, classifier: Classifier, batch: Batch) -> Any:
+  """The sums of the images on one device."""
   size = len(batch.images)
   num_pairs = size * what.num_samples
   rows = min(rows, num_pairs)

@@ -4,8 +4,9 @@
 
 prints the parts of one evaluation, this library and PyTorch in turn, scaling, and the
 recipes against the stored results of the published algorithm. Without a folder the last
-is left out. ``--full`` first runs the published algorithm wherever its result is not
-stored yet, which takes an hour or more for ten photographs.
+is left out. It takes under 20 minutes on two CPU cores with three photographs (the
+default) and 50 with ten. ``--full`` first runs the published algorithm wherever its
+result is not stored yet, two minutes or more for each photograph and setting.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def main() -> None:
   """Run the measurements one after the other, each in a process of its own."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=Path, help="a folder of photographs")
-  parser.add_argument("--count", type=int, default=10, help="photographs (10)")
+  parser.add_argument("--count", type=int, default=3, help="photographs (3)")
   parser.add_argument("--full", action="store_true", help="run what is not stored")
   options = parser.parse_args()
   chosen = ["--images", str(options.images), "--count", str(options.count)]

@@ -16,7 +16,12 @@ from experiments.axes import Job
 from experiments.report.figures import FIGURES
 from experiments.report.gallery import write_gallery
 from experiments.report.summary import summarise
-from experiments.report.tables import write_csv, write_curves, write_markdown
+from experiments.report.tables import (
+  write_csv,
+  write_curves,
+  write_images,
+  write_markdown,
+)
 from experiments.report.tensorboard import write_tensorboard
 from experiments.store import Store
 
@@ -42,6 +47,9 @@ def write_report(config: ConfigDict, jobs: Sequence[Job], store: Store) -> list[
   paths = [folder / "table.md", folder / "table.csv"]
   write_markdown(config, rows, store, paths[0])
   write_csv(rows, paths[1])
+  if config.task != "rank":
+    paths.append(folder / "images.csv")
+    write_images(jobs, store, paths[-1])
   if config.task == "curves":
     paths.append(folder / "curves.csv")
     write_curves(jobs, store, paths[-1])

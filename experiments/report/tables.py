@@ -13,11 +13,19 @@ from ml_collections import ConfigDict
 
 from cawe_jax.files import atomic_write
 from experiments.axes import Job
-from experiments.report.summary import Row, describe, mean, selected_results
+from experiments.report.summary import (
+  NUMBERS,
+  Row,
+  describe,
+  mean,
+  selected_results,
+)
 from experiments.store import Store
 
 # Of a curve's numbers, those that a figure is drawn from.
 _CURVES = ("distortion", "score", "energy", "bits")
+
+_PHOTOGRAPH = ("id", "label_name", "prediction_name", "confidence")
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -29,6 +37,29 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     writer.writeheader()
     for row in described:
       writer.writerow({key: _blank(value) for key, value in row.items()})
+
+
+def write_images(jobs: Sequence[Job], store: Store, path: Path) -> None:
+  """What the table has the means of, photograph by photograph, as CSV."""
+  rows = [
+    {"method": job.label}
+    | {f"axes.{name}": value for name, value in job.axes.items()}
+    | {f"axes.{name}": job.grid[point][name] for name in job.grid_axes}
+    | {name: result[name].item() for name in _PHOTOGRAPH}
+    | {
+      name: _blank(result[name][point].item())
+      for name in NUMBERS
+      if name in result and result[name].ndim == 1
+    }
+    for job in jobs
+    for result in selected_results(store, job.name)
+    for point in range(len(job.grid))
+  ]
+  columns = list(dict.fromkeys(key for row in rows for key in row))
+  with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def write_curves(jobs: Sequence[Job], store: Store, path: Path) -> None:

@@ -1,12 +1,17 @@
 """Sums over samples: every pair counts once, and memory does not grow with them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from cawe_jax import Classifier
-from cawe_jax.attribution.samples import Batch, Sum, _evaluate, as_it_is, evaluate
+from cawe_jax.attribution.samples import Batch, Sum, _on_devices, as_it_is, evaluate
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -55,11 +60,53 @@ def test_finish_gets_the_sums():
   np.testing.assert_array_equal(found, [2, 5])
 
 
+def lower(what, batch):
+  mesh = Mesh(np.array(jax.local_devices()), ("images",))
+  return _on_devices.lower(CLASSIFIER, batch, what=what, rows=4, mesh=mesh)
+
+
+FOUR_DEVICES = """
+import sys
+sys.path.insert(0, {folder!r})
+import jax
+import numpy as np
+import test_sums_over_samples as here
+from cawe_jax.attribution.samples import Sum, as_it_is, evaluate
+
+what = Sum(here.term, as_it_is, 5)
+for size in (3, 6):
+  batch = here.batch_of(size)
+  assert "num_partitions = 4" in here.lower(what, batch).as_text()
+  values = evaluate(what, here.CLASSIFIER, batch)["values"]
+  np.save(f"{{sys.argv[1]}}/{{size}}", values)
+"""
+
+
+def test_four_devices_equal_one(tmp_path):
+  assert jax.device_count() == 1
+  script = FOUR_DEVICES.format(folder=os.path.dirname(__file__))
+  subprocess.run(
+    [sys.executable, "-c", script, str(tmp_path)],
+    env={
+      **os.environ,
+      "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+      "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    },
+    check=True,
+    timeout=300,
+  )
+  # Fewer images than devices, and images that do not divide.
+  for size in (3, 6):
+    one = evaluate(Sum(term, as_it_is, 5), CLASSIFIER, batch_of(size))["values"]
+    # The same additions, in the order of other rows.
+    np.testing.assert_allclose(np.load(tmp_path / f"{size}.npy"), one, rtol=1e-6)
+
+
 def test_memory_does_not_grow_with_the_samples():
   def of(num_samples):
     what = Sum(lambda c, rows, _: rows.images * c(rows.images)[0, 0], as_it_is)
     what = what._replace(num_samples=num_samples)
-    lowered = _evaluate.lower(CLASSIFIER, batch_of(2), what=what, rows=4)
+    lowered = lower(what, batch_of(2))
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
   assert of(1000) <= of(4) + 1024

@@ -15,7 +15,12 @@ from experiments.report import write_report
 from experiments.report.figures import FIGURES
 from experiments.report.gallery import write_gallery
 from experiments.report.summary import describe, mean, summarise
-from experiments.report.tables import write_csv, write_curves, write_markdown
+from experiments.report.tables import (
+  write_csv,
+  write_curves,
+  write_images,
+  write_markdown,
+)
 from experiments.store import open_store
 
 HOSTILE = "<script>alert('x')</script> | a\\b & \"c\" $x$"
@@ -146,6 +151,20 @@ def test_the_csv_has_every_number(explanations):
   np.testing.assert_allclose(float(lines[3]["distortion"]), expected, rtol=1e-6)
   assert lines[1]["retained_probability"] == ""
   assert float(lines[0]["seconds_per_1000_evaluations"]) == 2.5
+
+
+def test_every_photograph_has_a_line(explanations, tmp_path):
+  _, jobs, store, results = explanations
+  write_images(jobs, store, tmp_path / "images.csv")
+  with (tmp_path / "images.csv").open(newline="") as file:
+    lines = list(csv.DictReader(file))
+  assert len(lines) == 2 * IMAGES * POINTS
+  line = lines[-1]
+  assert line["id"] == f"{HOSTILE}{IMAGES - 1}"
+  assert line["axes.lagrange_multiplier"] == "4.0"
+  assert line["confidence"] == "0.5"
+  assert float(line["objective"]) == results["b"][-1]["objective"][1]
+  assert line["retained_probability"] == ""
 
 
 def test_the_table_keeps_its_columns_whatever_names_hold(explanations):
@@ -283,6 +302,29 @@ def test_the_trade_off_has_a_point_for_each_multiplier(explanations):
     np.testing.assert_allclose([x[point], y[point]], [100 * rate, distortion], 1e-6)
 
 
+def test_settings_have_a_mean_with_its_error_each(explanations):
+  config, jobs, store, results = explanations
+  panels = FIGURES["by_axis"](config, jobs, store).axes
+  assert [axes.get_xlabel()[:4] for axes in panels] == ["rate", "dist", "reta"]
+  names = [text.get_text() for text in panels[0].get_yticklabels()]
+  assert names[2:] == ["B, lagrange multiplier 2", "B, lagrange multiplier 4"]
+  (bars,) = panels[1].containers
+  values = np.float64([r["distortion"][1] for r in results["b"]])
+  np.testing.assert_allclose(bars.lines[0].get_xdata()[3], values.mean())
+  (segments,) = bars.lines[2]
+  ends = segments.get_segments()[3][:, 0]
+  np.testing.assert_allclose(np.ptp(ends), 2 * stats.sem(values))
+
+
+def test_run_times_are_seconds_for_one_photograph(explanations):
+  config, jobs, store, _ = explanations
+  (axes,) = FIGURES["runtime"](config, jobs, store).axes
+  # 8 seconds for 4 photographs at 2 points; both points of both methods.
+  np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1.0] * 4)
+  assert [text.get_text() for text in axes.texts] == ["1"] * 4
+  assert "seconds" in axes.get_xlabel()
+
+
 def test_panels_show_the_stored_explanations(explanations):
   config, jobs, store, results = explanations
   axes = FIGURES["panels"](config, jobs, store).axes
@@ -303,7 +345,8 @@ def test_a_sweep_that_explained_nothing_has_a_report(tmp_path):
   assert [path.name for path in paths] == [
     "table.md",
     "table.csv",
+    "images.csv",
     "gallery.html",
     "tensorboard",
   ]
-  assert all(path.exists() for path in paths[:3])
+  assert all(path.exists() for path in paths[:4])
