@@ -15,6 +15,8 @@ from tiny_networks import make_network
 
 from cawe_jax import Classifier, attribution, checks
 from cawe_jax.attribution.gradients import noise_of_draw
+from cawe_jax.attribution.lime import _draw as of_draw
+from cawe_jax.attribution.lime import superpixels
 from cawe_jax.classifiers import layers, registry
 
 torch = pytest.importorskip("torch")
@@ -213,6 +215,52 @@ def test_guided_grad_cam():
     to_torch(IMAGES), target=TARGETS.tolist(), interpolate_mode="bilinear"
   )
   assert_same(maps(attribution.guided_grad_cam(), classifier), of_torch(expected))
+
+
+def test_lime():
+  """Captum draws superpixels of its own, so it gets ours; scikit-learn solves."""
+  classifier, model = small_pair()
+  linear_model = importlib.import_module("captum._utils.models.linear_model")
+  num_samples, width, ridge = 40, 0.25, 0.5
+  # Noise has no superpixels.
+  colours = np.random.default_rng(1).random((2, 4, 4, 3))
+  images = np.kron(colours, np.ones((1, 5, 4, 1)))[:, :17, :14].astype(np.float32)
+  labels, exists, mean_images = superpixels(images, 12)
+  ids = checks.check_ids(None, images)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, ids)
+  expected = []
+  for i, image in enumerate(to_torch(images)):
+    count = int(exists[i].sum())
+
+    def shown(original, i=i, count=count, **ignored):
+      for draw in range(num_samples):
+        row = np.array(of_draw(keys[i], draw, exists[i]), np.int64)[:count]
+        yield torch.from_numpy(row)[None]
+
+    def similarity(original, perturbed, row, **ignored):
+      ones = torch.ones(row.shape)
+      cosine = torch.nn.functional.cosine_similarity(row.float(), ones)
+      return torch.exp(-((1 - cosine) ** 2) / (2 * width**2))
+
+    lime = captum.Lime(
+      lambda x: model(x).softmax(1),
+      linear_model.SkLearnLinearModel("linear_model.Ridge", alpha=ridge),
+      similarity,
+      shown,
+    )
+    expected.append(
+      lime.attribute(
+        image[None],
+        target=int(TARGETS[i]),
+        baselines=to_torch(mean_images)[i : i + 1],
+        feature_mask=torch.from_numpy(labels[i].astype(np.int64))[None, None],
+        n_samples=num_samples,
+      )[0, 0].numpy()
+    )
+  method = attribution.lime(num_samples, 12, width, ridge)
+  assert len(np.unique(expected[0])) > 4
+  # Normal equations in float32 against a factorisation in float64.
+  assert_same(maps(method, classifier, images), np.stack(expected), 1e-3)
 
 
 @pytest.mark.parametrize(("gamma", "bias"), [(0.0, 0.1), (0.25, 0.0), (1.0, 0.0)])
