@@ -47,16 +47,17 @@ def make_checkpoint(name, package, path):
 @pytest.mark.parametrize(("name", "package"), NETWORKS.items())
 def test_from_a_checkpoint_to_a_figure(name, package, tmp_path, capsys):
   photo, checkpoint = tmp_path / "photo.png", tmp_path / "weights.pth"
-  pixels = np.random.default_rng(0).integers(0, 256, (300, 260, 3), np.uint8)
-  Image.fromarray(pixels).save(photo)
+  # Patches of colour, which the noise of an empty mask is unlike.
+  colours = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+  Image.fromarray(colours).resize((260, 300), Image.Resampling.NEAREST).save(photo)
   probabilities = make_checkpoint(name, package, checkpoint)
   converted, out = tmp_path / "weights.safetensors", tmp_path / "out"
 
   convert = ["convert", str(checkpoint), f"--architecture={name}"]
   assert main([*convert, "--out", str(converted)]) == 0
-  quick = ["--wavelet=haar", "--levels=3", "--steps=3", "--draws=2", "--preset=fast"]
+  quick = ["--wavelet=haar", "--levels=3", "--steps=3", "--draws=2", "--preset=cvpr2023"]
   # Random networks say the same class of every image: only their outputs differ.
-  quick += ["--distortion=logit-l2", "--lagrange-multiplier=0.01"]
+  quick += ["--distortion=logit-l2", "--lagrange-multiplier=1e-6"]
   explain = ["explain", str(photo), f"--classifier={name}", "--weights", str(converted)]
   assert main([*explain, *quick, "--out", str(out)]) == 0
   capsys.readouterr()
@@ -71,8 +72,8 @@ def test_from_a_checkpoint_to_a_figure(name, package, tmp_path, capsys):
   with np.load(out / "photo.npz") as result:
     masks = [result[key] for key in result.files if key.startswith("mask/")]
     assert masks
-  # Three steps down from a mask of ones, by gradients that differ from entry to entry.
+  # Three steps of Adam from a mask of ones: .1 each, down or up against the bound.
   entries = np.concatenate([mask.ravel() for mask in masks])
-  assert 0.3 < entries.mean() < 1
-  assert entries.std() > 1e-4
+  assert 0.65 < entries.mean() < 1
+  assert entries.std() > 0.01
   assert (out / "photo.png").stat().st_size > 10_000
