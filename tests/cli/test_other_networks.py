@@ -55,7 +55,13 @@ def test_from_a_checkpoint_to_a_figure(name, package, tmp_path, capsys):
 
   convert = ["convert", str(checkpoint), f"--architecture={name}"]
   assert main([*convert, "--out", str(converted)]) == 0
-  quick = ["--wavelet=haar", "--levels=3", "--steps=3", "--draws=2", "--preset=cvpr2023"]
+  quick = [
+    "--wavelet=haar",
+    "--levels=3",
+    "--steps=3",
+    "--draws=2",
+    "--preset=cvpr2023",
+  ]
   # Random networks say the same class of every image: only their outputs differ.
   quick += ["--distortion=logit-l2", "--lagrange-multiplier=1e-6"]
   explain = ["explain", str(photo), f"--classifier={name}", "--weights", str(converted)]
