@@ -6,12 +6,15 @@ import math
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from cawe_jax import classifier_names
+from cawe_jax.classifiers import conversion
 from cawe_jax.classifiers.registry import (
   classifier_info,
   imagenet_class_names,
   num_parameters,
+  parameter_shapes,
 )
 
 pytest.importorskip("torch")
@@ -75,6 +78,51 @@ def test_published_facts(name):
     assert config.input_size == (3, info.input_size, info.input_size)
     assert info.resize.size == math.floor(info.input_size / config.crop_pct)
     assert info.resize.filter == config.interpolation
+
+
+@pytest.mark.parametrize(
+  "name", [name for name in IMAGENET_NAMES if classifier_info(name).repository]
+)
+def test_the_hubs_files_have_the_names_that_are_read(name):
+  """Timm's files are saved from timm's networks; here without numbers."""
+  info = classifier_info(name)
+  timm = oracles.timm()
+  with oracles.torch.device("meta"):
+    model = timm.create_model(info.repository.removeprefix("timm/"), pretrained=False)
+  shapes = {
+    key: tuple(tensor.shape)
+    for key, tensor in model.state_dict().items()
+    if not key.endswith(".num_batches_tracked")
+  }
+  known = [
+    conversion.expected_tensors(layout(info.module), parameter_shapes(name))
+    for layout in info.layouts.values()
+  ]
+  (expected,) = (tensors for tensors in known if tensors.keys() == shapes.keys())
+  assert all(shape in expected[key] for key, shape in shapes.items())
+
+
+def test_the_published_vit_has_older_names():
+  """Torchvision itself renames these layers when it loads its published file."""
+  oracle = next(o for o in oracles.ORACLES if o.model == "vit_b_16")
+  network = parity.make_network(oracle)
+  renamed = {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."}
+  older = {}
+  for name, tensor in network.model.state_dict().items():
+    for new, old in renamed.items():
+      name = name.replace(new, old)
+    older[name] = tensor
+  oracles.torchvision().models.vit_b_16(weights=None).load_state_dict(dict(older))
+  info = classifier_info("vit_b_16")
+  params = conversion.convert(
+    {name: tensor.numpy() for name, tensor in older.items()},
+    {whose: layout(info.module) for whose, layout in info.layouts.items()},
+    parameter_shapes("vit_b_16"),
+    dtype=np.float64,
+  )
+  expected = flatten_dict(network.params, sep="/")
+  assert params.keys() == expected.keys()
+  assert all(np.array_equal(params[path], expected[path]) for path in params)
 
 
 def test_classes_are_in_the_same_order():

