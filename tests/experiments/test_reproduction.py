@@ -21,11 +21,17 @@ COLUMNS = {
 }
 
 
+def runs(section):
+  """Folders of the runs whose commands a section has: the config's name, or its own."""
+  found = re.findall(r"--config=configs/(\w+)\.py[^`]*?--workdir=(\w+)", section)
+  return [name if folder == "DIR" else folder for name, folder in found]
+
+
 def tables():
   """Every table that a run printed: section, folder of the run, head and rows."""
   for section in SECTIONS:
     title = section.partition("\n")[0]
-    names = re.findall(r"--config=configs/(\w+)\.py[^`]*--workdir", section)
+    names = runs(section)
     blocks = re.findall(r"((?:^\|.*\n)+)", section, flags=re.M)
     assert len(blocks) <= len(names), title
     for name, block in zip(names, blocks, strict=False):
@@ -85,11 +91,7 @@ def test_every_cell_is_the_runs_own(name, head, lines):
 
 def test_every_run_has_a_section():
   """What is kept of a run is said somewhere, and what is said was kept."""
-  said = {
-    name
-    for section in SECTIONS
-    for name in re.findall(r"--config=configs/(\w+)\.py", section)
-  }
+  said = {name for section in SECTIONS for name in runs(section)}
   kept = {path.parent.name for path in (DOCS / "results").glob("*/table.csv")}
   assert said == kept
   assert all("**Verdict" in section for section in SECTIONS)
