@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from cawe_jax import objective as objective_
+from cawe_jax.devices import split_images
 from cawe_jax.methods import Structure
 from cawe_jax.objective import Classifier, Draws, Estimate, Problem, Tile, Weights
 from cawe_jax.penalties import hard_rate, rate
@@ -101,14 +102,8 @@ def _split_over_devices(program):
     replicated: Any,
     batched: Any,
   ):
-    everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-    return jax.shard_map(
-      functools.partial(program, structure, tile),
-      mesh=mesh,
-      in_specs=(everywhere, everywhere, split),
-      out_specs=split,
-      check_vma=False,
-    )(classifier, replicated, batched)
+    run = split_images(functools.partial(program, structure, tile), mesh)
+    return run(classifier, replicated, batched)
 
   return compiled
 

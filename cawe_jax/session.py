@@ -13,10 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from cawe_jax import checks, contracts, programs
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.devices import EVERYWHERE, SPLIT, local_mesh
 from cawe_jax.methods import Method
 from cawe_jax.objective import Estimate, Tile, Weights
 from cawe_jax.programs import Assessment, Carry, StepWeights, ToPrepare, Window
@@ -60,9 +61,8 @@ class Session:
     self.output = classifier.output
     self._structure = method.bind(images.shape[1:], self.output)
     checks.check_objective(self._structure.objective)
-    # Of this process alone: where there are several, each has images of its own.
-    self._mesh = Mesh(np.array(jax.local_devices()), ("images",))
-    self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+    self._mesh = local_mesh()
+    self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
     self._classifier = jax.device_put(classifier, self._everywhere)
     self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     recipe = method.recipe
@@ -131,7 +131,7 @@ class Session:
     return jax.tree.map(pad, tree)
 
   def _run(self, program: Callable, replicated: Any, batched: Any) -> Any:
-    split = NamedSharding(self._mesh, PartitionSpec("images"))
+    split = NamedSharding(self._mesh, SPLIT)
     replicated = jax.device_put(replicated, self._everywhere)
     batched = jax.device_put(batched, split)
     while True:

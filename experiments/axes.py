@@ -83,6 +83,10 @@ class Job(NamedTuple):
     """Every setting of one grid point."""
     return self.settings | self.grid[point]
 
+  def point_axes(self, point: int) -> dict[str, Any]:
+    """Its value on every axis of the sweep."""
+    return self.axes | {name: self.grid[point][name] for name in self.grid_axes}
+
   def point_label(self, point: int) -> str:
     """What tells a grid point from the job's others; empty where it is alone."""
     return ", ".join(

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.devices import local_mesh, split_images
 from cawe_jax.types import Array
 
 # Rows of one network call. Four keep the activations in a CPU's cache; elsewhere as
@@ -79,9 +79,8 @@ def evaluate(what: Sum, classifier: Classifier, batch: Batch) -> Any:
     >>> evaluate(squares, Classifier(mean, (), 3), batch).tolist()
     [14.0, 14.0]
   """
-  mesh = Mesh(np.array(jax.local_devices()), ("images",))
   rows = _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
-  return _on_devices(classifier, batch, what=what, rows=rows, mesh=mesh)
+  return _on_devices(classifier, batch, what=what, rows=rows, mesh=local_mesh())
 
 
 @functools.partial(jax.jit, static_argnames=("what", "rows", "mesh"))
@@ -91,14 +90,8 @@ def _on_devices(
   size = len(batch.images)
   # As many images for each device; the last one is repeated where they do not divide.
   places = jnp.minimum(jnp.arange(-(-size // mesh.size) * mesh.size), size - 1)
-  everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-  result = jax.shard_map(
-    functools.partial(_evaluate, what, rows),
-    mesh=mesh,
-    in_specs=(everywhere, split),
-    out_specs=split,
-    check_vma=False,
-  )(classifier, jax.tree.map(lambda x: x[places], batch))
+  run = split_images(functools.partial(_evaluate, what, rows), mesh)
+  result = run(classifier, jax.tree.map(lambda x: x[places], batch))
   return jax.tree.map(lambda x: x[:size], result)
 
 

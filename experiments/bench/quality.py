@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +35,7 @@ from experiments.bench.runs import (
 )
 
 _TUNED = recipes.default()
-RECIPES = [recipes.fast(), _TUNED._replace(num_steps=350), _TUNED]
-RECIPES.append(_TUNED._replace(num_steps=700))
+RECIPES = tuple(_TUNED._replace(num_steps=steps) for steps in (200, 350, 500, 700))
 ADAM = _TUNED._replace(solver=solvers.adam(), step_size=recipes.cvpr2023().step_size)
 
 
@@ -47,12 +47,14 @@ class Result(NamedTuple):
     error: Standard error of the difference, from the same draws, over the published.
     evaluations: The recipe's.
     seconds: The recipe's.
+    speed_up: The published algorithm's time with PyTorch over ``seconds``.
   """
 
   ratio: float
   error: float
   evaluations: int
   seconds: float
+  speed_up: float
 
   @property
   def is_worse(self) -> bool:
@@ -69,17 +71,24 @@ class Row(NamedTuple):
   Attributes:
     published: Objective of the published algorithm.
     early: The ratio of its objective after a tenth of its steps.
-    results: Of ``ADAM`` and of ``RECIPES``, with more and more evaluations.
+    adam: Of ``ADAM``.
+    results: Of ``RECIPES``, with more and more evaluations.
   """
 
   published: float
   early: float
+  adam: Result
   results: list[Result]
 
   @property
   def first(self) -> Result | None:
-    """The first of ``RECIPES`` that reaches the published objective, or less."""
-    return next((result for result in self.results[1:] if result.ratio <= 1), None)
+    """The first result that reaches the published objective, or less."""
+    return next((result for result in self.results if result.ratio <= 1), None)
+
+  @property
+  def columns(self) -> list[Result]:
+    """What the table has of it."""
+    return [self.adam, *self.results]
 
 
 def main() -> None:
@@ -111,44 +120,56 @@ def report(
   tail = f"{'reached with':>14}{'s':>6}{'x':>6}"
   print(f"{'photograph':26}{'published':>9}{'first 10 %':>11}{heads}{tail}")
   rows: list[Row] = []
-  speed_ups: list[float] = []
   for photograph in photographs:
     stored = published.load(setting, photograph)
     if stored is None:
       continue
-    row = measure(setting, photograph, stored, classifier)
+    row = measure(setting, photograph, stored, classifier, reference_milliseconds)
     rows.append(row)
-    cells = "".join(f" {result!s:>14}" for result in row.results)
-    line = f"{photograph.name[:25]:26}{row.published:9.5f}{row.early:11.2f}{cells}"
-    if row.first is None:
-      line += f"{'none':>14}"
-    else:
-      seconds = row.first.seconds
-      speed_ups.append(stored.evaluations * reference_milliseconds / 1e3 / seconds)
-      line += f"{row.first.evaluations:14}{seconds:6.1f}{speed_ups[-1]:6.1f}"
-    print(line, flush=True)
+    first = row.first
+    reached = (
+      f"{first.evaluations:14}{first.seconds:6.1f}{first.speed_up:6.1f}"
+      if first
+      else f"{'none':>14}"
+    )
+    cells = "".join(f" {result!s:>14}" for result in row.columns)
+    name = f"{photograph.name[:25]:26}"
+    print(f"{name}{row.published:9.5f}{row.early:11.2f}{cells}{reached}", flush=True)
   if rows:
-    _summarise(rows, speed_ups)
+    _summarise(rows)
   else:
     print("no published result is stored for these photographs")
 
 
-def _summarise(rows: list[Row], speed_ups: list[float]) -> None:
-  columns = list(zip(*(row.results for row in rows), strict=True))
-  medians = [statistics.median(r.ratio for r in column) for column in columns]
-  early = statistics.median(row.early for row in rows)
-  # Where nothing was reached there is no speed-up, which a median counts as the least.
-  every = [*speed_ups, *[0.0] * (len(rows) - len(speed_ups))]
-  cells = "".join(f"{median:>7.3f}{'':8}" for median in medians)
-  print(f"{'median':35}{early:11.2f}{cells}{'':20}{statistics.median(every):6.1f}")
-  worst = "".join(f"{max(r.ratio for r in column):>7.3f}{'':8}" for column in columns)
-  print(f"{'worst':46}{worst}{'':20}{min(every):6.1f}")
-  worse = "".join(f"{sum(r.is_worse for r in c):>7}{'':8}" for c in columns)
-  print(f"{f'worse (!), of {len(rows)}':46}{worse}")
+def _summarise(rows: list[Row]) -> None:
+  columns = list(zip(*(row.columns for row in rows), strict=True))
+  # Where nothing was reached there is no speed-up, which counts as the least.
+  speed_ups = [row.first.speed_up if row.first else 0.0 for row in rows]
+
+  def line(title: str, cells: list[str], early: str = "", speed_up: str = "") -> None:
+    # Under the ratios, behind which errors and marks take eight characters.
+    under = "".join(cell.rjust(7).ljust(15) for cell in cells)
+    print(f"{title:35}{early:>11}{under}{speed_up:>26}")
+
+  def ratios(of: Callable) -> list[str]:
+    return [f"{of(result.ratio for result in column):.3f}" for column in columns]
+
+  line(
+    "median",
+    ratios(statistics.median),
+    early=f"{statistics.median(row.early for row in rows):.2f}",
+    speed_up=f"{statistics.median(speed_ups):.1f}",
+  )
+  line("worst", ratios(max), speed_up=f"{min(speed_ups):.1f}")
+  line(f"worse (!), of {len(rows)}", [str(sum(r.is_worse for r in c)) for c in columns])
 
 
 def measure(
-  setting: str, photograph: Photograph, stored: published.Published, classifier: Any
+  setting: str,
+  photograph: Photograph,
+  stored: published.Published,
+  classifier: Any,
+  reference_milliseconds: float,
 ) -> Row:
   """Search with ``ADAM`` and every recipe, and compare."""
 
@@ -159,7 +180,11 @@ def measure(
     _, error = run.score.minus(stored.score)
     theirs = stored.score.objective
     return Result(
-      run.score.objective / theirs, error / theirs, run.evaluations, run.seconds
+      run.score.objective / theirs,
+      error / theirs,
+      run.evaluations,
+      run.seconds,
+      stored.evaluations * reference_milliseconds / 1e3 / run.seconds,
     )
 
   # One step's own draws are few: five steps around the tenth.
@@ -168,7 +193,8 @@ def measure(
   return Row(
     stored.score.objective,
     early / stored.score.objective,
-    [compare(recipe) for recipe in (ADAM, *RECIPES)],
+    compare(ADAM),
+    [compare(recipe) for recipe in RECIPES],
   )
 
 

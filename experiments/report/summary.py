@@ -79,6 +79,14 @@ def selected_results(store: Store, job: str) -> list[dict[str, np.ndarray]]:
   return [result for result in store.read_results(job) if result["selected"]]
 
 
+def known_numbers(result: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Those of ``NUMBERS`` that a result has, ``[G]`` each."""
+  # Of curves, the distortion has a second axis.
+  return {
+    name: result[name] for name in NUMBERS if name in result and result[name].ndim == 1
+  }
+
+
 def mean(values: Any) -> Mean:
   """Mean over photographs, those without a number left out.
 
@@ -106,13 +114,12 @@ def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
     count = sum(t["num_images"] * t["num_points"] for t in timings)
     seconds = sum(t["seconds"] for t in timings) / count if count else math.nan
     for point in range(len(job.grid)):
-      axes = job.axes | {name: job.grid[point][name] for name in job.grid_axes}
       rows.append(
         Row(
           job.label,
           job.name,
           point,
-          axes,
+          job.point_axes(point),
           len(results),
           _numbers(results, point),
           seconds,
@@ -128,9 +135,7 @@ def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean
     return {}
   found = {
     name: mean([result[name][point] for result in results])
-    for name in NUMBERS
-    # Of curves, the distortion has a second axis.
-    if name in results[0] and results[0][name].ndim == 1
+    for name in known_numbers(results[0])
   }
   for fraction in FRACTIONS if "fraction" in results[0] else ():
     place = np.flatnonzero(np.isclose(results[0]["fraction"], fraction))

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from cawe_jax.files import atomic_write
 from experiments.axes import Job
 from experiments.report.summary import (
-  NUMBERS,
   Row,
   describe,
+  known_numbers,
   mean,
   selected_results,
 )
@@ -30,50 +30,41 @@ _PHOTOGRAPH = ("id", "label_name", "prediction_name", "confidence")
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
   """Every number with its standard error and count; empty where not known."""
-  described = [describe(row) for row in rows]
-  columns = list(dict.fromkeys(key for row in described for key in row))
-  with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in described:
-      writer.writerow({key: _blank(value) for key, value in row.items()})
+  _write_rows([describe(row) for row in rows], path)
 
 
 def write_images(jobs: Sequence[Job], store: Store, path: Path) -> None:
   """What the table has the means of, photograph by photograph, as CSV."""
   rows = [
     {"method": job.label}
-    | {f"axes.{name}": value for name, value in job.axes.items()}
-    | {f"axes.{name}": job.grid[point][name] for name in job.grid_axes}
+    | {f"axes.{name}": value for name, value in job.point_axes(point).items()}
     | {name: result[name].item() for name in _PHOTOGRAPH}
-    | {
-      name: _blank(result[name][point].item())
-      for name in NUMBERS
-      if name in result and result[name].ndim == 1
-    }
+    | {name: values[point].item() for name, values in known_numbers(result).items()}
     for job in jobs
     for result in selected_results(store, job.name)
     for point in range(len(job.grid))
   ]
-  columns = list(dict.fromkeys(key for row in rows for key in row))
-  with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+  _write_rows(rows, path)
 
 
 def write_curves(jobs: Sequence[Job], store: Store, path: Path) -> None:
   """Every point of the mean curves, with standard errors over photographs, as CSV."""
-  columns = ["method", "fraction", "count", *_CURVES]
-  columns += [f"{name}_standard_error" for name in _CURVES]
+  rows: list[dict[str, Any]] = []
+  for job in jobs:
+    results = selected_results(store, job.name)
+    for point in range(len(job.grid)):
+      label = ", ".join(filter(None, (job.label, job.point_label(point))))
+      rows += _curve_rows(label, results, point)
+  _write_rows(rows, path)
+
+
+def _write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+  columns = list(dict.fromkeys(key for row in rows for key in row))
   with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
-    for job in jobs:
-      results = selected_results(store, job.name)
-      for point in range(len(job.grid)):
-        label = ", ".join(filter(None, (job.label, job.point_label(point))))
-        writer.writerows(_curve_rows(label, results, point))
+    for row in rows:
+      writer.writerow({key: _blank(value) for key, value in row.items()})
 
 
 def _curve_rows(
@@ -83,8 +74,8 @@ def _curve_rows(
     row = {"method": label, "fraction": float(fraction), "count": len(results)}
     for name in _CURVES:
       found = mean([r[name][point, place] for r in results])
-      row[name] = _blank(found.value)
-      row[f"{name}_standard_error"] = _blank(found.standard_error)
+      row[name] = found.value
+      row[f"{name}_standard_error"] = found.standard_error
     yield row
 
 

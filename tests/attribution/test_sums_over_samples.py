@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from cawe_jax import Classifier
 from cawe_jax.attribution.samples import Batch, Sum, _on_devices, as_it_is, evaluate
+from cawe_jax.devices import local_mesh
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -61,8 +61,7 @@ def test_finish_gets_the_sums():
 
 
 def lower(what, batch):
-  mesh = Mesh(np.array(jax.local_devices()), ("images",))
-  return _on_devices.lower(CLASSIFIER, batch, what=what, rows=4, mesh=mesh)
+  return _on_devices.lower(CLASSIFIER, batch, what=what, rows=4, mesh=local_mesh())
 
 
 FOUR_DEVICES = """

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import stats
 
 import cawe_jax as cawe
-from cawe_jax import perturbations, recipes
+from cawe_jax import perturbations, recipes, schedules
 from experiments.bench import machine, pairs, published, quality, runs
 from experiments.bench.runs import Photograph, Score
 
@@ -75,14 +75,14 @@ def test_a_difference_has_the_standard_error_of_pairs():
 )
 def test_worse_is_beyond_two_per_cent_and_two_errors(ratio, worse):
   # 2 % and twice 2 % make 6 %.
-  assert quality.Result(ratio, 0.02, 400, 1.0).is_worse == worse
+  assert quality.Result(ratio, 0.02, 400, 1.0, 1.0).is_worse == worse
 
 
 def test_the_first_that_reaches_it_is_not_adam():
-  ratios = [0.9, 1.01, 1.0, 0.8]
-  row = quality.Row(0.5, 2.0, [quality.Result(r, 0.0, 1, 1.0) for r in ratios])
-  assert row.first is row.results[2]
-  assert row._replace(results=row.results[:2]).first is None
+  adam, *results = (quality.Result(r, 0, 1, 1, 1) for r in (0.9, 1.01, 1.0, 0.8))
+  row = quality.Row(0.5, 2.0, adam, results)
+  assert row.first is results[1]
+  assert row._replace(results=results[:1]).first is None
 
 
 def test_the_ratio_is_of_neighbours():
@@ -175,7 +175,8 @@ def test_the_quality_table_compares_with_what_is_stored(
   assert head.split()[-6:] == ["4", "120", "reached", "with", "s", "x"]
   # The second photograph has no stored result, hence one row. The same recipe finds the
   # same mask; one step leaves a mask of ones, which no tenth of the run is as bad as.
-  name, published_, early, adam, first, second, reached, seconds, speed_up = row.split()
+  cells = row.split()
+  name, published_, early, adam, first, second, reached, _seconds, speed_up = cells
   assert name == photographs[0].name
   stored = published.load(setting, photographs[0])
   assert float(published_) == pytest.approx(stored.score.objective, abs=1e-5)
@@ -184,11 +185,26 @@ def test_the_quality_table_compares_with_what_is_stored(
   assert adam == second == "1.000+-0.000"
   assert first.endswith("!")
   assert reached == "120"
-  # 120 evaluations of a millisecond each, over seconds printed with one digit.
-  assert float(speed_up) >= 0.12 / (float(seconds) + 0.06) - 0.06
-  assert median.split()[:3] == ["median", early, "1.000"]
+  assert median.split()[:4] == ["median", early, "1.000", first.partition("+")[0]]
   assert float(worst.split()[-1]) == float(median.split()[-1]) == float(speed_up)
   assert worse.split() == ["worse", "(!),", "of", "1", "0", "1", "0"]
+
+
+def test_the_speed_up_is_of_wall_time_without_compilation(
+  monkeypatch, classifier, folder, setting
+):
+  run_published(monkeypatch, folder, setting, count=1)
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  stored = published.load(setting, photograph)
+  # A schedule that no other test has: another program, compiled here.
+  fresh = recipes.cvpr2023()._replace(schedule=schedules.linear_decay())
+  monkeypatch.setattr(quality, "ADAM", fresh)
+  monkeypatch.setattr(quality, "RECIPES", (fresh,))
+  row = quality.measure(setting, photograph, stored, classifier, 50.0)
+  for result in row.columns:
+    assert result.speed_up == pytest.approx(120 * 0.05 / result.seconds)
+  # The first compiles, for a second or so; 30 steps of the tiny network take far less.
+  assert row.adam.seconds < 5 * row.results[0].seconds + 0.2
 
 
 def test_a_table_says_when_nothing_is_stored(classifier, folder, setting, capsys):

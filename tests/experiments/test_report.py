@@ -258,7 +258,7 @@ def test_the_table_of_curves_has_chosen_points_and_areas(curves):
 def test_a_report_of_curves_has_their_numbers(curves):
   config, jobs, store, results = curves
   written = {path.name for path in write_report(config, jobs, store)}
-  assert {"table.csv", "curves.csv", "curves.png"} <= written
+  assert {"table.csv", "images.csv", "curves.csv", "curves.png"} <= written
   with (store.folder / "report" / "curves.csv").open() as file:
     rows = list(csv.DictReader(file))
   label = next(job.label for job in jobs if job.name == "b")
