@@ -158,6 +158,7 @@ INTERNAL = {
   "cache",
   "checks",
   "compilation",
+  "devices",
   "files",
   "programs",
   "session",
