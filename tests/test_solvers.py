@@ -200,40 +200,69 @@ def test_aligned_clears_what_is_only_noise_and_keeps_what_is_not():
   assert end(solvers.aligned(), -1.0).mean() > 0.95
 
 
+def masks_from_a_factor_times_a_direction(solver, factors, seen, directions):
+  """The masks ``[num_steps, 400]`` from one half on gradients ``factors * seen``."""
+
+  @jax.jit
+  def step(state, gradient, direction, step_size):
+    def oracle(mask):
+      zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5),)
+      return solvers.Evaluation(zero, (gradient,), (direction,), zero, slopes)
+
+    return solver.step(oracle, state, step_size)[0]
+
+  state = solver.init((np.full((1, 400), 0.5, np.float32),), jnp.ones(1))
+  masks = []
+  for i, step_size in enumerate(decreasing(len(factors))[:, :1]):
+    state = step(state, factors[i] * seen[i][None], directions[i][None], step_size)
+    masks.append(state.mask[0][0])
+  return np.stack(masks)
+
+
+# Half the entries have a direction of 1, the others 0, seen with noise in every step.
+# Against a slope of 1/2 the best mask is the direction itself.
+DIRECTION = np.array([1.0, 0.0], np.float32).repeat(200)
+
+
+def seen_directions(rng, num_steps):
+  return DIRECTION + rng.normal(size=(num_steps, 400)).astype(np.float32)
+
+
 def test_aligned_reads_a_rare_gradient_off_its_direction():
-  """One step in five does harm, as in a Monte-Carlo gradient of a distortion.
-
-  The gradient is ``-5 z`` with probability 1/5 and 0 otherwise, and z is seen with
-  noise in every step; half the entries have z = 1, the others 0. Against a slope of 1/2
-  the best mask is z itself.
-  """
-  num_steps, wanted = 150, np.array([1.0, 0.0], np.float32).repeat(200)
+  # One step in five does harm, as in a Monte-Carlo gradient of a distortion.
+  num_steps = 150
   rng = np.random.default_rng(4)
-  seen = wanted + rng.normal(size=(num_steps, 400)).astype(np.float32)
-  weights = np.where(rng.random(num_steps) < 0.2, -5, 0).astype(np.float32)
+  seen = seen_directions(rng, num_steps)
+  factors = np.where(rng.random(num_steps) < 0.2, -8, 0).astype(np.float32)
 
-  def error(direction):
-    """Mean distance to the best mask, from one half, with these directions."""
-    solver = solvers.aligned()
-
-    @jax.jit
-    def step(state, gradient, direction, step_size):
-      def oracle(mask):
-        zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5),)
-        return solvers.Evaluation(zero, (gradient,), (direction,), zero, slopes)
-
-      return solver.step(oracle, state, step_size)[0]
-
-    state = solver.init((np.full((1, 400), 0.5, np.float32),), jnp.ones(1))
-    for i, step_size in enumerate(decreasing(num_steps)[:, :1]):
-      gradient = weights[i] * seen[i][None]
-      state = step(state, gradient, direction[i][None], step_size)
-    return np.abs(state.mask[0][0] - wanted).mean()
+  def error(directions):
+    masks = masks_from_a_factor_times_a_direction(
+      solvers.aligned(), factors, seen, directions
+    )
+    return np.abs(masks[-1] - DIRECTION).mean()
 
   with_direction, without = error(seen), error(np.zeros_like(seen))
   # Without it, no entry has enough evidence and the rate clears the mask: 1/2.
   assert with_direction < 0.1
   assert without > 0.4
+
+
+def test_aligned_does_not_follow_one_outlier():
+  # One gradient in the middle is 300 times as long as any other: one sample of noise.
+  num_steps = 150
+  rng = np.random.default_rng(5)
+  seen = seen_directions(rng, num_steps)
+  factors = np.full(num_steps, -1, np.float32)
+  factors[num_steps // 2] = -300
+
+  def error(outlier):
+    masks = masks_from_a_factor_times_a_direction(
+      solvers.aligned(outlier=outlier), factors, seen, seen
+    )
+    return np.abs(masks[-1] - DIRECTION).mean()
+
+  assert error(3.0) < 0.005
+  assert error(np.inf) > 0.05
 
 
 @pytest.mark.parametrize(("guard", "recovers"), [(0.25, True), (1.0, False)])

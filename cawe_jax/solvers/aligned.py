@@ -20,6 +20,7 @@ from cawe_jax.types import Array, Mask
 
 _TINY = 1e-30
 _SAFE_DECAY = 0.9
+_SIZE_DECAY = 0.97
 
 
 class _Moments(NamedTuple):
@@ -37,6 +38,7 @@ class _Aligned(NamedTuple):
   residual: Any
   factor: _Moments
   length: Array
+  usual_size: Array
   clean_direction: Mask
   zero_value: Array
   recent_value: Array
@@ -51,6 +53,7 @@ def aligned(
   residual_caution: float = 1.5,
   doubt: float = 0.3,
   floor: float = 0.3,
+  outlier: float = 3.0,
   brake: float = 0.02,
   collapse: float = 0.25,
 ) -> Solver:
@@ -76,6 +79,12 @@ def aligned(
   goes to zero; one with more noise than evidence moves slowly; ``(s + f) / (1 + f)``
   slows an entry down as it becomes small.
 
+  *Outliers.* A step whose gradient is more than ``outlier`` times as long along the
+  direction as it is on average is shortened to that. A draw that does harm once in
+  hundreds would otherwise outweigh all that is remembered, and for the next ten steps
+  the mask would follow one sample of noise. The average is known from the step on that
+  fills the memory.
+
   *Brake and guard.* Entries fall more slowly where the value exceeds a share of its
   value at a mask of zeros. When a mask loses everything at once, the softmax saturates
   and no gradient leads back: then the mask returns to at least a running mean of the
@@ -88,11 +97,14 @@ def aligned(
     doubt: Share of the squared standard error of r that counts in e: the residual is
       small beforehand, whatever its noise.
     floor: f above; small is close to a multiplicative update.
+    outlier: Times the average size beyond which a step's gradient is shortened.
     brake: Share of the value at a mask of zeros above which entries fall slowly.
     collapse: Share that counts as collapse, in (0, 1].
 
   References:
     Breiman, Better subset regression using the nonnegative garrote, 1995.
+    Zhang et al., Why are adaptive methods good for attention models?, 2020: clipping
+    where the noise of a gradient has heavy tails.
   """
 
   def init(mask: Mask, zero_value: Array) -> SolverState:
@@ -100,7 +112,9 @@ def aligned(
     zero = jnp.zeros_like(zero_value)
     many = jax.tree.map(lambda x: _Moments(x, x), zeros)
     one = _Moments(zero, zero)
-    memory = _Aligned(zero, many, many, one, zero, zeros, zero_value, zero, zeros, zero)
+    memory = _Aligned(
+      zero, many, many, one, zero, zero, zeros, zero_value, zero, zeros, zero
+    )
     return SolverState(mask, memory)
 
   def step(
@@ -123,8 +137,14 @@ def aligned(
     length = _running(decay, memory.length, along(evaluation.direction))
     usual = length / (1 - decay**earlier)
     known = jnp.abs(usual) > _TINY
-    ratio = along(evaluation.gradient) / jnp.where(known, usual, 1)
-    factor = _add(decay, memory.factor, jnp.where(known, ratio, 0))
+    raw = along(evaluation.gradient) / jnp.where(known, usual, 1)
+    size = jnp.where(known, jnp.abs(raw), 0)
+    longest = outlier * memory.usual_size / (1 - _SIZE_DECAY**earlier)
+    is_outlier = (memory.count >= _independent(decay)) & (size > longest)
+    shortened = jnp.where(is_outlier, longest / jnp.maximum(size, _TINY), 1)
+    usual_size = _running(_SIZE_DECAY, memory.usual_size, size)
+    gradient = jax.tree.map(lambda g: per_image(shortened, g) * g, evaluation.gradient)
+    factor = _add(decay, memory.factor, jnp.where(known, shortened * raw, 0))
     raw_beta, beta_error = _estimate(decay, earlier, factor)
     beta = _shrink(raw_beta, beta_error, caution)
 
@@ -136,7 +156,7 @@ def aligned(
 
     direction = jax.tree.map(add, evaluation.direction, memory.direction)
     residual = jax.tree.map(
-      add_residual, evaluation.gradient, evaluation.direction, memory.residual
+      add_residual, gradient, evaluation.direction, memory.residual
     )
     calm = jnp.clip(brake * memory.zero_value / (memory.recent_value + _TINY), 0, 1)
 
@@ -180,6 +200,7 @@ def aligned(
       residual,
       factor,
       length,
+      usual_size,
       clean_direction,
       memory.zero_value,
       where_collapsed(recent / 2, recent),
@@ -190,7 +211,8 @@ def aligned(
 
   settings = (
     f"decay={decay}, caution={caution}, residual_caution={residual_caution}, "
-    f"doubt={doubt}, floor={floor}, brake={brake}, collapse={collapse}"
+    f"doubt={doubt}, floor={floor}, outlier={outlier}, brake={brake}, "
+    f"collapse={collapse}"
   )
   return Solver(f"aligned({settings})", init, step)
 
@@ -210,8 +232,12 @@ def _estimate(decay: float, count: Array, moments: _Moments) -> tuple[Array, Arr
   mean, square = (x / (1 - decay**n) for x in moments)
   # A mean of one or two values shows no variance, hence the 5 %.
   variance = jnp.maximum(square - mean**2, 0.05 * square)
-  independent = (1 + decay) / (1 - decay)  # effective number of values in the mean
-  return mean, variance / jnp.minimum(independent, n)
+  return mean, variance / jnp.minimum(_independent(decay), n)
+
+
+def _independent(decay: float) -> float:
+  """How many independent values a running mean is worth."""
+  return (1 + decay) / (1 - decay)
 
 
 def _shrink(mean: Array, error_square: Array, caution: float) -> Array:
