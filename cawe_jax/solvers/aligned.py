@@ -137,14 +137,14 @@ def aligned(
     length = _running(decay, memory.length, along(evaluation.direction))
     usual = length / (1 - decay**earlier)
     known = jnp.abs(usual) > _TINY
-    raw = along(evaluation.gradient) / jnp.where(known, usual, 1)
-    size = jnp.where(known, jnp.abs(raw), 0)
+    ratio = jnp.where(known, along(evaluation.gradient) / jnp.where(known, usual, 1), 0)
+    # Remembered as it is: a mean of shortened sizes dies out where harm is rare.
+    usual_size = _running(_SIZE_DECAY, memory.usual_size, jnp.abs(ratio))
     longest = outlier * memory.usual_size / (1 - _SIZE_DECAY**earlier)
-    is_outlier = (memory.count >= _independent(decay)) & (size > longest)
-    shortened = jnp.where(is_outlier, longest / jnp.maximum(size, _TINY), 1)
-    usual_size = _running(_SIZE_DECAY, memory.usual_size, size)
-    gradient = jax.tree.map(lambda g: per_image(shortened, g) * g, evaluation.gradient)
-    factor = _add(decay, memory.factor, jnp.where(known, shortened * raw, 0))
+    is_outlier = (memory.count >= _independent(decay)) & (jnp.abs(ratio) > longest)
+    scale = jnp.where(is_outlier, longest / jnp.maximum(jnp.abs(ratio), _TINY), 1)
+    gradient = jax.tree.map(lambda g: per_image(scale, g) * g, evaluation.gradient)
+    factor = _add(decay, memory.factor, scale * ratio)
     raw_beta, beta_error = _estimate(decay, earlier, factor)
     beta = _shrink(raw_beta, beta_error, caution)
 
