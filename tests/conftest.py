@@ -3,7 +3,7 @@
 import os
 
 # Before jax is imported, by whichever test module comes first.
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np

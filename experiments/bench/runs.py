@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import perturbations
 from cawe_jax.compilation import compile_clock
+from cawe_jax.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.recipes import Recipe
 from cawe_jax.session import Session
@@ -84,7 +86,7 @@ class Run(NamedTuple):
   Attributes:
     mask: What it found, with a leading axis of 1.
     score: On the fresh draws.
-    seconds: Of the steps, compilation apart.
+    seconds: Of the steps, compilation apart; of several seeds each has its share.
     evaluations: Draws, forward and backward.
     history: Noisy objective of every step.
   """
@@ -114,45 +116,65 @@ def sure_photographs(folder: Path, classifier: Any, count: int) -> list[Photogra
   return found
 
 
-def open_session(classifier: Any, photograph: Photograph, method: Method) -> Session:
-  """One photograph and one method on the devices."""
+def open_session(
+  classifier: Any, photograph: Photograph, method: Method, seeds: Sequence[int] = (0,)
+) -> Session:
+  """One photograph and one method on the devices, once for each seed of the noise."""
+  first = image_id(photograph.image)
   return Session(
     classifier,
-    photograph.image[None],
+    np.stack([photograph.image] * len(seeds)),
     method,
     key=jax.random.key(0),
     targets=None,
-    image_ids=None,
+    image_ids=[(first + seed) % 2**32 for seed in seeds],
     rows=None,
   )
 
 
-def optimise(session: Session, classifier: Any, method: Method) -> Run:
-  """Search a mask as :func:`cawe_jax.explain` does, and score it."""
+def search(
+  classifier: Any, photograph: Photograph, method: Method, seeds: Sequence[int] = (0,)
+) -> list[Run]:
+  """Search a mask for each seed as :func:`cawe_jax.explain` does, and score them."""
   explain = importlib.import_module("cawe_jax.explain")  # the name is a function's too
+  session = open_session(classifier, photograph, method, seeds)
   _, empty = explain.empty_masks(session)
   before = time.perf_counter()
   with compile_clock() as clock:
-    mask, num_steps, history = explain.optimise(
+    masks, num_steps, history = explain.optimise(
       session, classifier, method, empty, None, None
     )
-  seconds = time.perf_counter() - before - clock.seconds
-  return Run(
-    mask,
-    score(session, mask, method.lagrange_multiplier),
-    seconds,
-    int(num_steps[0]) * session.num_draws,
-    [round(float(value), 6) for value in history.objective[0]],
-  )
-
-
-def score(session: Session, mask: Mask, lagrange_multiplier: float) -> Score:
-  """Score a mask ``[1, ...]`` on draws that no run has seen."""
-  groups = [
-    session.estimate(mask, _FIRST_STEP + group, GROUP_DRAWS).distortion[0]
-    for group in range(NUM_GROUPS)
+  seconds = (time.perf_counter() - before - clock.seconds) / len(seeds)
+  scores = score(classifier, photograph, method, masks)
+  return [
+    Run(
+      tuple(leaf[i : i + 1] for leaf in masks),
+      scores[i],
+      seconds,
+      int(num_steps[i]) * session.num_draws,
+      [round(float(value), 6) for value in history.objective[i]],
+    )
+    for i in range(len(seeds))
   ]
-  rate = np.mean(np.concatenate([np.ravel(leaf) for leaf in mask]))
-  return Score(
-    [round(float(value), 8) for value in groups], float(lagrange_multiplier * rate)
+
+
+def score(
+  classifier: Any, photograph: Photograph, method: Method, masks: Mask
+) -> list[Score]:
+  """Score masks ``[N, ...]`` on draws that no run has seen, the same for each."""
+  count = len(masks[0])
+  session = open_session(classifier, photograph, method, [0] * count)
+  groups = np.stack(
+    [
+      session.estimate(masks, _FIRST_STEP + group, GROUP_DRAWS).distortion
+      for group in range(NUM_GROUPS)
+    ]
   )
+  rates = np.mean(np.concatenate([x.reshape(count, -1) for x in masks], axis=1), axis=1)
+  return [
+    Score(
+      [round(float(value), 8) for value in groups[:, i]],
+      float(method.lagrange_multiplier * rates[i]),
+    )
+    for i in range(count)
+  ]

@@ -53,11 +53,16 @@ def folder(tmp_path):
   return images
 
 
-def run_published(monkeypatch, folder, setting, count=2):
+def run_published(monkeypatch, folder, setting, count=2, seeds=1):
   arguments = ["published", "--images", str(folder), "--count", str(count)]
-  monkeypatch.setattr("sys.argv", [*arguments, "--settings", setting])
+  arguments += ["--seeds", str(seeds), "--settings", setting]
+  monkeypatch.setattr("sys.argv", arguments)
   monkeypatch.setattr(cawe, "load_classifier", lambda name: tiny.make_classifier())
   published.main()
+
+
+def _objective(result):
+  return result.score.objective
 
 
 def test_a_difference_has_the_standard_error_of_pairs():
@@ -80,7 +85,7 @@ def test_worse_is_beyond_two_per_cent_and_two_errors(ratio, worse):
 
 def test_the_first_that_reaches_it_is_not_adam():
   adam, *results = (quality.Result(r, 0, 1, 1, 1) for r in (0.9, 1.01, 1.0, 0.8))
-  row = quality.Row(0.5, 2.0, adam, results)
+  row = quality.Row(0.5, 0.9, 1.2, 2.0, adam, results)
   assert row.first is results[1]
   assert row._replace(results=results[:1]).first is None
 
@@ -119,9 +124,8 @@ def test_a_folder_without_sure_photographs_is_refused(classifier, tmp_path):
 def test_a_score_is_the_objective_that_explain_reports(classifier, setting, folder):
   photograph = runs.sure_photographs(folder, classifier, 1)[0]
   method = runs.SETTINGS[setting].method(recipes.cvpr2023())
-  session = runs.open_session(classifier, photograph, method)
-  run = runs.optimise(session, classifier, method)
-  assessed = session.assess(run.mask)
+  (run,) = runs.search(classifier, photograph, method)
+  assessed = runs.open_session(classifier, photograph, method).assess(run.mask)
   # 256 draws against 64 others, whose error is twice as large: sqrt(1 + 4) = 2.24
   # errors of the difference, of which three.
   distances = np.array(run.score.distortions)
@@ -154,18 +158,50 @@ def test_what_is_stored_is_what_was_found(monkeypatch, classifier, folder, setti
   run_published(monkeypatch, folder, setting, count=1)
   photograph = runs.sure_photographs(folder, classifier, 1)[0]
   stored = published.load(setting, photograph)
-  score, history, evaluations = published._with_library(setting, photograph, classifier)
-  assert stored == (score, history, evaluations)
+  assert stored == published._with_library(setting, photograph, classifier, [0])
   other = Photograph("other", 1 - photograph.image)
-  assert published.load(setting, other) is None
+  assert published.load(setting, other) == []
+
+
+def test_seeds_are_added_and_each_is_what_it_is_alone(
+  monkeypatch, classifier, folder, setting, capsys
+):
+  run_published(monkeypatch, folder, setting, count=1)
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  (alone,) = published.load(setting, photograph)
+  run_published(monkeypatch, folder, setting, count=1, seeds=3)
+  first, *others = published.load(setting, photograph)
+  assert first == alone
+  # Another noise in the search, but the same draws for the score: an equal mask would
+  # have equal scores.
+  histories = {tuple(result.history) for result in (first, *others)}
+  assert len(histories) == 3
+  (second,) = published._with_library(setting, photograph, classifier, [1])
+  np.testing.assert_allclose(
+    second.score.distortions, others[0].score.distortions, rtol=1e-3
+  )
+  printed = capsys.readouterr().out.splitlines()[-1].split()[2:]
+  assert printed == [f"{result.score.objective:.5f}" for result in (first, *others)]
+
+
+def test_the_typical_run_has_the_median_objective():
+  results = [
+    published.Published(Score([distortion], 0.1), [], 1)
+    for distortion in (0.5, 0.1, 0.3, 0.4, 0.2)
+  ]
+  assert published.typical(results) is results[2]
+  assert published.typical(results[:4]) is results[2]
 
 
 def test_the_quality_table_compares_with_what_is_stored(
   monkeypatch, classifier, folder, setting, capsys
 ):
-  run_published(monkeypatch, folder, setting, count=1)
+  run_published(monkeypatch, folder, setting, count=1, seeds=3)
   capsys.readouterr()
   photographs = runs.sure_photographs(folder, classifier, 2)
+  results = published.load(setting, photographs[0])
+  usual = max(results, key=_objective)
+  monkeypatch.setattr(published, "typical", lambda stored: usual)
   same = recipes.cvpr2023()
   monkeypatch.setattr(quality, "ADAM", same)
   monkeypatch.setattr(quality, "RECIPES", [same._replace(num_steps=1), same])
@@ -174,18 +210,26 @@ def test_the_quality_table_compares_with_what_is_stored(
   head, row, median, worst, worse = out.splitlines()[2:]
   assert head.split()[-6:] == ["4", "120", "reached", "with", "s", "x"]
   # The second photograph has no stored result, hence one row. The same recipe finds the
-  # same mask; one step leaves a mask of ones, which no tenth of the run is as bad as.
+  # mask of the first seed; one step leaves a mask of ones, which no tenth of the run is
+  # as bad as.
   cells = row.split()
-  name, published_, early, adam, first, second, reached, _seconds, speed_up = cells
+  name, published_, seeds, early, adam, first, second, reached, _, speed_up = cells
   assert name == photographs[0].name
-  stored = published.load(setting, photographs[0])
-  assert float(published_) == pytest.approx(stored.score.objective, abs=1e-5)
-  early_steps = np.mean(stored.history[1:6]) / stored.score.objective
+  assert float(published_) == pytest.approx(_objective(usual), abs=1e-5)
+  least = min(map(_objective, results)) / _objective(usual)
+  assert seeds == f"{least:.2f}-1.00"
+  early_steps = np.mean(usual.history[1:6]) / _objective(usual)
   assert float(early) == pytest.approx(early_steps, abs=0.005)
-  assert adam == second == "1.000+-0.000"
+  ratio, error = adam.split("+-")
+  assert float(ratio) == pytest.approx(
+    _objective(results[0]) / _objective(usual), abs=5e-4
+  )
+  _, standard_error = results[0].score.minus(usual.score)
+  assert float(error) == pytest.approx(standard_error / _objective(usual), abs=5e-4)
+  assert second == adam
   assert first.endswith("!")
   assert reached == "120"
-  assert median.split()[:4] == ["median", early, "1.000", first.partition("+")[0]]
+  assert median.split()[:4] == ["median", early, ratio, first.partition("+")[0]]
   assert float(worst.split()[-1]) == float(median.split()[-1]) == float(speed_up)
   assert worse.split() == ["worse", "(!),", "of", "1", "0", "1", "0"]
 
