@@ -26,6 +26,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from experiments.bench.runs import SETTINGS
 
 LOOP = 8
 SETTING = "gaussian-20"
+PARTS = ("steps", "explanations", "network")
 PRECISIONS = {
   "float32": "highest",
   "TF32": "tensorfloat32",
@@ -58,6 +60,7 @@ def main() -> None:
   parser.add_argument("--count", type=int, default=64, help="photographs (64)")
   parser.add_argument("--rows", type=int, default=256, help="rows of a call (256)")
   parser.add_argument("--repeats", type=int, default=5, help="of every timing (5)")
+  parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
   options = parser.parse_args()
   # JAX would take three quarters of the memory, and PyTorch needs some too.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -69,9 +72,12 @@ def main() -> None:
   print(machine.describe())
   listed = ", ".join(f"{name} {value:.4f}" for name, value in floors.items())
   print(f"floor, ms per evaluation: {listed}", flush=True)
-  report_steps(classifier, images, options.rows, floor, options.repeats)
-  report_explanations(classifier, images)
-  report_network(classifier, options.rows, floor, options.repeats)
+  if "steps" in options.parts:
+    report_steps(classifier, images, options.rows, floor, options.repeats)
+  if "explanations" in options.parts:
+    report_explanations(classifier, images)
+  if "network" in options.parts:
+    report_network(classifier, options.rows, floor, options.repeats)
 
 
 def floor_milliseconds(precision: str, repeats: int) -> float:
@@ -184,28 +190,30 @@ def report_explanations(classifier: Any, images: np.ndarray) -> None:
 def report_network(classifier: Any, rows: int, floor: float, repeats: int) -> None:
   """Forward and input gradient, by precision and by form of the depthwise layers."""
   print(f"\nnetwork, forward and input gradient, {rows} rows")
-  print(
-    f"{'':12}{'depthwise':12}{'ms/row':>8}{'x floor':>9}{'MiB/row':>9}{'compile s':>11}"
-  )
+  print(f"{'':12}{'depthwise':12}{'ms/row':>8}{'x floor':>9}{'MiB/row':>9}")
   images = jax.random.uniform(jax.random.key(0), (rows, 224, 224, 3))
   forms = {"grouped": contextlib.nullcontext, "shifted": shifted_products}
-  for precision, matmul_precision in PRECISIONS.items():
-    network = in_bfloat16(classifier) if precision == "bfloat16" else classifier
-    for form, context in forms.items():
-      with jax.default_matmul_precision(matmul_precision), context():
-        before = time.perf_counter()
-        # A function of its own, because JAX remembers what it has traced.
-        program = jax.jit(functools.partial(_loop)).lower(images, network).compile()
-        compile_seconds = time.perf_counter() - before
-      taken = timings(lambda p=program, n=network: p(images, n), repeats)
-      milliseconds = 1e3 * statistics.median(taken) / LOOP / rows
-      analysis = program.memory_analysis()
-      mebibytes = analysis.temp_size_in_bytes / rows / 2**20
-      print(
-        f"{precision:12}{form:12}{milliseconds:8.4f}{milliseconds / floor:9.1f}"
-        f"{mebibytes:9.1f}{compile_seconds:11.1f}",
-        flush=True,
-      )
+  networks = {name: classifier for name in PRECISIONS}
+  networks["bfloat16"] = in_bfloat16(classifier)
+  cases = [(precision, form) for precision in PRECISIONS for form in forms]
+  lowered = []
+  for precision, form in cases:
+    with jax.default_matmul_precision(PRECISIONS[precision]), forms[form]():
+      # A function of its own, because JAX remembers what it has traced.
+      program = jax.jit(functools.partial(_loop))
+      lowered.append(program.lower(images, networks[precision]))
+  with ThreadPoolExecutor() as pool:
+    programs = list(pool.map(lambda program: program.compile(), lowered))
+  for (precision, form), program in zip(cases, programs, strict=True):
+    network = networks[precision]
+    taken = timings(lambda p=program, n=network: p(images, n), repeats)
+    milliseconds = 1e3 * statistics.median(taken) / LOOP / rows
+    mebibytes = program.memory_analysis().temp_size_in_bytes / rows / 2**20
+    print(
+      f"{precision:12}{form:12}{milliseconds:8.4f}{milliseconds / floor:9.1f}"
+      f"{mebibytes:9.1f}",
+      flush=True,
+    )
 
 
 def _loop(images, network):
