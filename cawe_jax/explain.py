@@ -146,7 +146,23 @@ def optimise(
   """Masks, steps done ``[B]`` and history of one run."""
   carry = session.start(initial_masks, empty.estimate.distortion)
   carry, history = _iterate(session, carry, classifier, method, callback)
-  return session.crop(carry.solver.mask), session.crop(carry.num_steps), history
+  masks = _best_power(session, session.crop(carry.solver.mask), method.recipe.powers)
+  return masks, session.crop(carry.num_steps), history
+
+
+def _best_power(session: Session, masks: Mask, powers: tuple[float, ...]) -> Mask:
+  """Of every mask the power with the least objective, on draws that no run has seen."""
+  candidates = [jax.tree.map(lambda s, p=power: s**p, masks) for power in powers]
+  if len(candidates) == 1:
+    return candidates[0]
+  objectives = [
+    session.assess(candidate, programs.CHOICE_STEP, programs.NUM_CHOICE_DRAWS).objective
+    for candidate in candidates
+  ]
+  best = np.argmin(objectives, axis=0)
+  return jax.tree.map(
+    lambda *leaves: np.stack([leaves[b][i] for i, b in enumerate(best)]), *candidates
+  )
 
 
 def _iterate(
@@ -224,7 +240,7 @@ def assemble(
   estimate = result.estimate
   variance = estimate.distortion_square - estimate.distortion**2
   # The mean of squares minus the square of the mean is the biased variance.
-  count = programs.num_fresh_draws(session.perturbation)
+  count = session.num_different(programs.NUM_FRESH_DRAWS)
   standard_error = np.sqrt(np.maximum(variance, 0) / max(count - 1, 1))
   has_probability = session.output.is_probability
   probability = result.score if has_probability else np.full_like(result.score, np.nan)

@@ -20,7 +20,7 @@ from cawe_jax.methods import Structure
 from cawe_jax.objective import Classifier, Draws, Estimate, Problem, Tile, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
-from cawe_jax.types import Array, History, Mask, Perturbation
+from cawe_jax.types import Array, History, Mask
 
 SEGMENT_STEPS = 10
 """Steps between two looks at a run; changes nothing but how often one can look."""
@@ -30,6 +30,12 @@ NUM_FRESH_DRAWS = 64
 
 FRESH_STEP = 2**32 - 1
 """The step whose draws assess a mask; no run has as many steps."""
+
+NUM_CHOICE_DRAWS = 32
+"""Draws on which the powers of a recipe are compared."""
+
+CHOICE_STEP = FRESH_STEP - 1
+"""The step whose draws those are: a mask is not assessed on what it was chosen by."""
 
 
 class StepWeights(NamedTuple):
@@ -247,11 +253,6 @@ def _penalty_names(structure: Structure) -> list[str]:
   return [penalty.__name__ for penalty in structure.objective.penalties]
 
 
-def num_fresh_draws(perturbation: Perturbation) -> int:
-  """Draws that assess a mask: one where every draw is the same."""
-  return NUM_FRESH_DRAWS if perturbation.is_random else 1
-
-
 @_split_over_devices
 def evaluate(
   structure: Structure,
@@ -288,16 +289,14 @@ def assess(
   structure: Structure,
   tile: Tile,
   classifier: Classifier,
-  nothing: None,
+  draws: tuple[Array, Array],
   batch: tuple[Problem, Weights, Mask, Array],
 ) -> Assessment:
-  """Look at masks on draws that nothing was optimised on."""
+  """All that is known of masks, on the draws ``(step, count)``."""
   problems, weights, masks, active = batch
   objective = structure.objective
-  count = num_fresh_draws(objective.perturbation)
-  draws = Draws(jnp.uint32(FRESH_STEP), jnp.int32(count), active)
   estimate = objective_.expected_distortion(
-    objective, classifier, tile, problems, masks, draws
+    objective, classifier, tile, problems, masks, Draws(*draws, active)
   )
   render = functools.partial(jax.vmap, in_axes=(0, 0))
   masked = render(functools.partial(objective_.masked_image, objective))(

@@ -28,6 +28,8 @@ class Recipe(NamedTuple):
     step_size: Multiplies the solver's updates, above 0.
     num_steps: At most, at least 1.
     num_draws: Per step and image, at least 1.
+    powers: Above 0. The last mask is raised to each, entry by entry, and the one with
+      the least objective on fresh draws is kept; below 1 it keeps more.
   """
 
   name: str
@@ -38,6 +40,7 @@ class Recipe(NamedTuple):
   step_size: float
   num_steps: int
   num_draws: int
+  powers: tuple[float, ...] = (1.0,)
 
 
 def default() -> Recipe:
@@ -73,11 +76,12 @@ def _tuned(name: str, num_steps: int) -> Recipe:
     name,
     initial_masks.ones(),
     solvers.aligned(),
-    schedules.linear_decay(),
+    schedules.continuation(),
     stopping.never(),
     step_size=0.2,
     num_steps=num_steps,
     num_draws=2,
+    powers=(1.0, 0.9, 0.8),
   )
 
 

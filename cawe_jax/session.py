@@ -67,7 +67,7 @@ class Session:
     self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     recipe = method.recipe
     self.perturbation = method.perturbation
-    self.num_draws = recipe.num_draws if method.perturbation.is_random else 1
+    self.num_draws = self.num_different(recipe.num_draws)
     given = checks.check_integers("targets", targets, self.size)
     wanted = np.full(self.size, -1) if given is None else given
     ids = checks.check_ids(image_ids, images)
@@ -97,10 +97,20 @@ class Session:
     carry, history = self._run(programs.segment, window, batch)
     return carry, self.crop(history)
 
-  def assess(self, masks: Mask) -> Assessment:
-    """See :func:`cawe_jax.programs.assess`."""
+  def assess(
+    self,
+    masks: Mask,
+    step: int = programs.FRESH_STEP,
+    count: int = programs.NUM_FRESH_DRAWS,
+  ) -> Assessment:
+    """See :func:`cawe_jax.programs.assess`; by default on draws that no run sees."""
+    draws = np.uint32(step), np.int32(self.num_different(count))
     batch = self.problems, self._weights.weights, self._pad(masks), self._active
-    return self.crop(self._run(programs.assess, None, batch))
+    return self.crop(self._run(programs.assess, draws, batch))
+
+  def num_different(self, count: int) -> int:
+    """Of so many draws: 1 where every draw is the same."""
+    return count if self.perturbation.is_random else 1
 
   def evaluate(self, masks: Mask, step: int, count: int) -> tuple[Estimate, Mask]:
     """Distortion and its gradient on ``count`` draws of a step."""

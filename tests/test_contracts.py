@@ -251,6 +251,7 @@ TABLE = {
   schedules: {
     "constant": schedule(schedules.constant),
     "linear_decay": schedule(schedules.linear_decay),
+    "continuation": schedule(schedules.continuation),
   },
   stopping: {
     "never": Row(stopping.never, run_stopping, data_of_stopping),

@@ -350,7 +350,7 @@ def test_the_whole_solver_exports_for_all_platforms():
       tile,
       mesh,
       classifier,
-      None,
+      (jnp.uint32(programs.FRESH_STEP), jnp.int32(programs.NUM_FRESH_DRAWS)),
       (problems, step_weights.weights, carry.solver.mask, carry.active),
     )
     return done.objective, carry.solver.mask

@@ -3,7 +3,17 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SHAPE, flat, method
+from explaining import (
+  ADAM,
+  HAAR,
+  IMAGES,
+  KEY,
+  MULTIPLIER,
+  SGD,
+  SHAPE,
+  flat,
+  method,
+)
 
 from cawe_jax import (
   Classifier,
@@ -62,6 +72,30 @@ def test_pixel_rde_finds_planted_pixels():
   assert np.delete(mask, where).max() == 0
   assert float(found.rate_l0) == pytest.approx(6 / 256)
   assert float(found.distortion) < 0.01
+
+
+def test_of_the_powers_of_a_mask_the_best_is_kept_for_each_image():
+  image = np.random.default_rng(3).uniform(0.5, 1, SQUARE).astype(np.float32)
+  multipliers = np.array([0.0, 0.7], np.float32)
+  powers = (2.0, 1.0, 0.5)
+  # A mask of one value s has the margin 12 s - 10.
+  values = 0.9 ** np.array(powers)
+  probability, clean = (1 / (1 + np.exp(10 - 12 * x)) for x in (values, 1.0))
+  objectives = (clean - probability) ** 2 + multipliers[:, None] * values
+  best = objectives.argmin(axis=1)
+  assert best.tolist() == [2, 1]
+  still = SGD._replace(step_size=1e-9, num_steps=1, powers=powers)
+  found = explain(
+    planted((12 / 256 / image).ravel()),
+    np.stack([image, image]),
+    pixel_rde(multipliers, perturbation=perturbations.zeros(), recipe=still),
+    key=KEY,
+    initial_masks=(np.full((2, 1, 16, 16, 1), 0.9, np.float32),),
+  )
+  for i in range(2):
+    np.testing.assert_allclose(found.mask[0][i], values[best[i]], rtol=1e-5)
+  # float32 sums of 256 terms
+  np.testing.assert_allclose(found.objective, objectives.min(axis=1), rtol=1e-4)
 
 
 def test_cartoonx_finds_planted_coefficients():

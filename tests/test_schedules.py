@@ -1,6 +1,7 @@
 """Closed forms of the schedules."""
 
 import numpy as np
+import pytest
 
 from cawe_jax import schedules
 
@@ -17,3 +18,17 @@ def test_linear_decay():
   steps = schedules.linear_decay().step_size(PROGRESS, 0.2)
   np.testing.assert_allclose(steps, [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-7)
   assert schedules.linear_decay().multiplier(0.9, 5.0) == 5.0
+
+
+def test_continuation_meets_the_final_multiplier_half_way():
+  schedule = schedules.continuation(3.0)
+  multipliers = [float(schedule.multiplier(t, 5.0)) for t in PROGRESS]
+  np.testing.assert_allclose(multipliers, [15, 10, 5, 5, 5])
+  steps = schedule.step_size(PROGRESS, 0.2)
+  np.testing.assert_allclose(steps, [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-7)
+
+
+@pytest.mark.parametrize("start", [0.0, -1.0, np.inf, np.nan])
+def test_continuation_refuses_a_start_that_is_none(start):
+  with pytest.raises(ValueError, match=r"start is .*; it must be a finite number"):
+    schedules.continuation(start)

@@ -35,7 +35,7 @@ from experiments.bench.runs import (
 )
 
 _TUNED = recipes.default()
-RECIPES = tuple(_TUNED._replace(num_steps=steps) for steps in (200, 350, 500, 700))
+RECIPES = tuple(_TUNED._replace(num_steps=steps) for steps in (200, 250, 350, 475))
 ADAM = _TUNED._replace(solver=solvers.adam(), step_size=recipes.cvpr2023().step_size)
 
 
