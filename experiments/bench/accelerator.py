@@ -191,7 +191,9 @@ def report_network(classifier: Any, rows: int, floor: float, repeats: int) -> No
   """Forward and input gradient, by precision and by form of the depthwise layers."""
   print(f"\nnetwork, forward and input gradient, {rows} rows")
   print(f"{'':12}{'depthwise':12}{'ms/row':>8}{'x floor':>9}{'MiB/row':>9}")
-  images = jax.random.uniform(jax.random.key(0), (rows, 224, 224, 3))
+  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
+  shape = (rows, height, width, 3)
+  images = jax.random.uniform(jax.random.key(0), shape)
   forms = {"grouped": contextlib.nullcontext, "shifted": shifted_products}
   networks = {name: classifier for name in PRECISIONS}
   networks["bfloat16"] = in_bfloat16(classifier)

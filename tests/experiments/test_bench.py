@@ -11,7 +11,8 @@ from scipy import stats
 
 import cawe_jax as cawe
 from cawe_jax import perturbations, recipes, schedules
-from experiments.bench import machine, pairs, published, quality, runs
+from cawe_jax.classifiers import windows
+from experiments.bench import accelerator, machine, pairs, published, quality, runs
 from experiments.bench.runs import Photograph, Score
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -278,3 +279,22 @@ def test_a_package_that_is_not_installed_is_absent(monkeypatch):
   assert machine.versions() == dict.fromkeys(
     ("jax", "torch", "pytorch-wavelets"), "absent"
   )
+
+
+def test_shifted_products_are_chosen_inside_and_only_there():
+  chosen = windows.by_platform
+  with accelerator.shifted_products():
+    assert windows.by_platform(abs, round)(-1.4) == 1.4
+  assert windows.by_platform is chosen
+
+
+def test_the_network_is_measured_in_every_precision_and_form(classifier, capsys):
+  accelerator.report_network(classifier, rows=2, floor=1e-9, repeats=1)
+  _, _, head, *rows = capsys.readouterr().out.splitlines()
+  assert head.split() == ["depthwise", "ms/row", "x", "floor", "MiB/row"]
+  assert [row.split()[:2] for row in rows] == [
+    [precision, form]
+    for precision in ("float32", "TF32", "bfloat16")
+    for form in ("grouped", "shifted")
+  ]
+  assert all(float(row.split()[3]) > 0 for row in rows)
