@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ from experiments.bench.runs import (
 )
 
 _TUNED = recipes.default()
-RECIPES = tuple(_TUNED._replace(num_steps=steps) for steps in (200, 250, 350, 475))
+EVALUATIONS = (400, 500, 700, 950)
 ADAM = _TUNED._replace(solver=solvers.adam(), step_size=recipes.cvpr2023().step_size)
 
 
@@ -74,7 +74,7 @@ class Row(NamedTuple):
     most: Of its worst seed's.
     early: The ratio of its objective after a tenth of its steps.
     adam: Of ``ADAM``.
-    results: Of ``RECIPES``, with more and more evaluations.
+    results: Of the tuned recipe, with more and more evaluations.
   """
 
   published: float
@@ -100,15 +100,31 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=Path, required=True, help="a folder")
   parser.add_argument("--count", type=int, default=10, help="photographs (10)")
+  parser.add_argument("--only", default="", help="photographs whose name has this")
   parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+  parser.add_argument(
+    "--evaluations",
+    nargs="+",
+    type=int,
+    default=EVALUATIONS,
+    help="how many a search may take, growing (400 500 700 950)",
+  )
   options = parser.parse_args()
   classifier = cawe.load_classifier("efficientnet-lite0")
-  photographs = sure_photographs(options.images, classifier, options.count)
+  tuned = [
+    _TUNED._replace(num_steps=max(1, evaluations // _TUNED.num_draws))
+    for evaluations in sorted(options.evaluations)
+  ]
+  photographs = [
+    photograph
+    for photograph in sure_photographs(options.images, classifier, options.count)
+    if options.only in photograph.name
+  ]
   print(machine.describe())
   milliseconds = statistics.median(pairs.measure(4).reference)
   print(f"PyTorch: {milliseconds:.1f} ms per evaluation")
   for setting in options.settings:
-    report(setting, photographs, classifier, milliseconds)
+    report(setting, photographs, classifier, milliseconds, tuned)
 
 
 def report(
@@ -116,10 +132,11 @@ def report(
   photographs: list[Photograph],
   classifier: Any,
   reference_milliseconds: float,
+  tuned: Sequence[Recipe],
 ) -> None:
   """Print the table of one setting, line by line as results come."""
   print(f"\n{setting}: objective over that of 4,800 published evaluations")
-  names = ["Adam", *(str(recipe.num_steps * recipe.num_draws) for recipe in RECIPES)]
+  names = ["Adam", *(str(recipe.num_steps * recipe.num_draws) for recipe in tuned)]
   heads = "".join(f"{name:>15}" for name in names)
   tail = f"{'reached with':>14}{'s':>6}{'x':>6}"
   print(
@@ -130,7 +147,9 @@ def report(
     stored = published.load(setting, photograph)
     if not stored:
       continue
-    row = measure(setting, photograph, stored, classifier, reference_milliseconds)
+    row = measure(
+      setting, photograph, stored, classifier, reference_milliseconds, tuned
+    )
     rows.append(row)
     first = row.first
     reached = (
@@ -178,8 +197,9 @@ def measure(
   stored: list[published.Published],
   classifier: Any,
   reference_milliseconds: float,
+  tuned: Sequence[Recipe],
 ) -> Row:
-  """Search with ``ADAM`` and every recipe, and compare."""
+  """Search with ``ADAM`` and every tuned recipe, and compare."""
   objectives = [result.score.objective for result in stored]
   usual = published.typical(stored)
   theirs = usual.score.objective
@@ -205,7 +225,7 @@ def measure(
     max(objectives) / theirs,
     early / theirs,
     compare(ADAM),
-    [compare(recipe) for recipe in RECIPES],
+    [compare(recipe) for recipe in tuned],
   )
 
 

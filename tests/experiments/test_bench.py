@@ -205,8 +205,8 @@ def test_the_quality_table_compares_with_what_is_stored(
   monkeypatch.setattr(published, "typical", lambda stored: usual)
   same = recipes.cvpr2023()
   monkeypatch.setattr(quality, "ADAM", same)
-  monkeypatch.setattr(quality, "RECIPES", [same._replace(num_steps=1), same])
-  quality.report(setting, photographs, classifier, 1.0)
+  tuned = [same._replace(num_steps=1), same]
+  quality.report(setting, photographs, classifier, 1.0, tuned)
   out = capsys.readouterr().out
   head, row, median, worst, worse = out.splitlines()[2:]
   assert head.split()[-6:] == ["4", "120", "reached", "with", "s", "x"]
@@ -244,8 +244,7 @@ def test_the_speed_up_is_of_wall_time_without_compilation(
   # A schedule that no other test has: another program, compiled here.
   fresh = recipes.cvpr2023()._replace(schedule=schedules.linear_decay())
   monkeypatch.setattr(quality, "ADAM", fresh)
-  monkeypatch.setattr(quality, "RECIPES", (fresh,))
-  row = quality.measure(setting, photograph, stored, classifier, 50.0)
+  row = quality.measure(setting, photograph, stored, classifier, 50.0, [fresh])
   for result in row.columns:
     assert result.speed_up == pytest.approx(120 * 0.05 / result.seconds)
   # The first compiles, for a second or so; 30 steps of the tiny network take far less.
@@ -254,7 +253,7 @@ def test_the_speed_up_is_of_wall_time_without_compilation(
 
 def test_a_table_says_when_nothing_is_stored(classifier, folder, setting, capsys):
   photographs = runs.sure_photographs(folder, classifier, 1)
-  quality.report(setting, photographs, classifier, 1000.0)
+  quality.report(setting, photographs, classifier, 1000.0, [recipes.cvpr2023()])
   assert "no published result is stored" in capsys.readouterr().out
 
 
