@@ -1,4 +1,7 @@
-"""What every test shares: the CPU, no leftovers of earlier runs, a tiny network."""
+"""What every test shares: no leftovers of earlier runs, a tiny network, and the CPU.
+
+Another platform is tested where ``JAX_PLATFORMS`` names one.
+"""
 
 import os
 

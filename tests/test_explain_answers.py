@@ -20,8 +20,11 @@ from cawe_jax import (
   explain,
   perturbations,
   pixel_rde,
+  programs,
+  recipes,
   schedules,
 )
+from cawe_jax.session import Session
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -96,6 +99,39 @@ def test_of_the_powers_of_a_mask_the_best_is_kept_for_each_image():
     np.testing.assert_allclose(found.mask[0][i], values[best[i]], rtol=1e-5)
   # float32 sums of 256 terms
   np.testing.assert_allclose(found.objective, objectives.min(axis=1), rtol=1e-4)
+
+
+def test_powers_are_not_chosen_on_the_draws_that_assess(monkeypatch, classifier):
+  seen = []
+  assess = Session.assess
+
+  def spy(session, masks, *draws):
+    seen.append((draws, flat(masks).mean()))
+    return assess(session, masks, *draws)
+
+  monkeypatch.setattr(Session, "assess", spy)
+  found = explain(
+    classifier, IMAGES[0], method(recipe=SGD._replace(powers=(1.0, 0.5))), key=KEY
+  )
+  empty, one, half, last = seen
+  assert one[0] == half[0] == (programs.CHOICE_STEP, programs.NUM_CHOICE_DRAWS)
+  assert empty[0] == last[0] == ()  # the default, the draws of the report
+  assert programs.CHOICE_STEP != programs.FRESH_STEP
+  assert one[1] < half[1]
+  assert last[1] in (one[1], half[1])
+  assert flat(found.mask).mean() in (0, last[1])
+
+
+def test_tuned_recipes_come_from_above_and_choose_a_power():
+  # The published ones do neither: their results are the papers'.
+  for made in (recipes.fast(), recipes.default()):
+    assert made.schedule.multiplier(0.0, 20.0) == 40.0
+    assert made.schedule.multiplier(0.5, 20.0) == 20.0
+    assert made.powers[0] == 1.0
+    assert len(made.powers) > 1
+  for made in (recipes.eccv2022(), recipes.cvpr2023()):
+    assert made.schedule.multiplier(0.0, 20.0) == 20.0
+    assert made.powers == (1.0,)
 
 
 def test_cartoonx_finds_planted_coefficients():

@@ -6,6 +6,7 @@ analysis PyWavelets' own.
 """
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -245,3 +246,13 @@ def test_the_twins_synthesis_inverts_pywavelets():
   image = np.random.default_rng(0).random(SHAPE, np.float32)
   # 32-bit rounding of five levels.
   np.testing.assert_allclose(synthesis(analysis(image)), image, atol=1e-5)
+
+
+def test_the_reference_in_bfloat16_has_its_logits_in_float32():
+  reference = importlib.import_module("experiments.bench.reference")
+  network = reference.load_network()
+  images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+  full, half = network(images), reference.InBfloat16(network)(images)
+  assert half.dtype == torch.float32
+  # bfloat16 rounds to 2^-9; fifty layers add up to some per cent of the spread.
+  assert 1e-4 < float((half - full).std() / full.std()) < 0.1

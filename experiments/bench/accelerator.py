@@ -25,49 +25,51 @@ import functools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import recipes
 from cawe_jax.classifiers import in_bfloat16, windows
-from cawe_jax.programs import SEGMENT_STEPS, Window
-from cawe_jax.recipes import Recipe
-from cawe_jax.session import Session
+from cawe_jax.programs import SEGMENT_STEPS
 from experiments.bench import machine
+from experiments.bench.pairs import SETTING, segment_of_steps
 from experiments.bench.runs import SETTINGS
 
-LOOP = 8
-SETTING = "gaussian-20"
 PARTS = ("steps", "explanations", "network")
-PRECISIONS = {
-  "float32": "highest",
-  "TF32": "tensorfloat32",
-  "bfloat16": "tensorfloat32",
-}
 
 
 def main() -> None:
   """Measure and print."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=Path, required=True, help="a folder")
-  parser.add_argument("--count", type=int, default=64, help="photographs (64)")
-  parser.add_argument("--rows", type=int, default=256, help="rows of a call (256)")
-  parser.add_argument("--repeats", type=int, default=5, help="of every timing (5)")
+  parser.add_argument(
+    "--count", type=machine.at_least_one, default=64, help="photographs (64)"
+  )
+  parser.add_argument(
+    "--rows", type=machine.at_least_one, default=256, help="rows of a call (256)"
+  )
+  parser.add_argument(
+    "--repeats", type=machine.at_least_one, default=5, help="of every timing (5)"
+  )
   parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
   options = parser.parse_args()
   # JAX would take three quarters of the memory, and PyTorch needs some too.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   classifier = cawe.load_classifier("efficientnet-lite0")
   paths = sorted(p for p in options.images.rglob("*") if p.is_file())[: options.count]
+  if not paths:
+    raise SystemExit(f"--images {options.images}: no file there")
   images = np.stack([cawe.load_image(p, classifier.input_size) for p in paths])
-  floors = {name: floor_milliseconds(name, options.repeats) for name in PRECISIONS}
+  floors = {
+    name: machine.floor_milliseconds(options.repeats, name)
+    for name in machine.PRECISIONS
+  }
   floor = floors["float32"]
   print(machine.describe())
   listed = ", ".join(f"{name} {value:.4f}" for name, value in floors.items())
@@ -78,22 +80,6 @@ def main() -> None:
     report_explanations(classifier, images)
   if "network" in options.parts:
     report_network(classifier, options.rows, floor, options.repeats)
-
-
-def floor_milliseconds(precision: str, repeats: int) -> float:
-  """Milliseconds of an evaluation's products at the best rate of one large product."""
-  size = 8192 if jax.default_backend() != "cpu" else 2048
-  key = jax.random.key(0)
-  dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
-  matrix = jax.random.normal(key, (size, size), dtype) / size**0.5
-
-  @jax.jit
-  def product(matrix):
-    return jax.lax.fori_loop(0, LOOP, lambda _, x: x @ matrix, matrix)
-
-  with jax.default_matmul_precision(PRECISIONS[precision]):
-    seconds = min(timings(lambda: product(matrix), repeats)) / LOOP
-  return machine.GFLOP / (2 * size**3 / seconds / 1e9) * 1e3
 
 
 def report_steps(
@@ -114,9 +100,9 @@ def report_steps(
     (f"{many} photographs, 2 draws", classifier, default, many),
     (f"{many} photographs, 2 draws, bfloat16", half, default, many),
   ):
-    run, evaluations = _steps(network, images[:count], recipe)
+    run, evaluations = segment_of_steps(network, images[:count], recipe)
     first = machine.seconds(run)
-    taken = statistics.median(timings(run, repeats))
+    taken = statistics.median(machine.timings(run, repeats))
     row(name, 1e3 * taken / evaluations, f"{first:.1f}")
   for name, draws, kind in (
     (f"PyTorch, {few} draws", few, "TF32"),
@@ -125,26 +111,6 @@ def report_steps(
     (f"PyTorch, {rows} draws, bfloat16", rows, "bfloat16"),
   ):
     row(name, _torch_milliseconds(images[0], draws, repeats, kind))
-
-
-def _steps(
-  classifier: Any, images: np.ndarray, recipe: Recipe
-) -> tuple[Callable[[], object], int]:
-  """A segment of steps, and how many evaluations it is."""
-  session = Session(
-    classifier,
-    images,
-    SETTINGS[SETTING].method(recipe),
-    key=jax.random.key(0),
-    targets=None,
-    image_ids=None,
-    rows=None,
-  )
-  carry = session.start(None, np.ones(len(images), np.float32))
-  numbers = (0, SEGMENT_STEPS, recipe.num_steps, recipe.num_draws)
-  window = Window(*map(np.int32, numbers))
-  evaluations = SEGMENT_STEPS * recipe.num_draws * len(images)
-  return lambda: session.segment(carry, window), evaluations
 
 
 def _torch_milliseconds(
@@ -162,7 +128,7 @@ def _torch_milliseconds(
     network = reference.InBfloat16(network)
   multiplier, noise, _ = SETTINGS[SETTING]
   run = reference.start(network, image, multiplier, noise, num_draws=num_draws)
-  taken = timings(lambda: [run.step() for _ in range(SEGMENT_STEPS)], repeats)
+  taken = machine.timings(lambda: [run.step() for _ in range(SEGMENT_STEPS)], repeats)
   return 1e3 * statistics.median(taken) / SEGMENT_STEPS / num_draws
 
 
@@ -195,12 +161,12 @@ def report_network(classifier: Any, rows: int, floor: float, repeats: int) -> No
   shape = (rows, height, width, 3)
   images = jax.random.uniform(jax.random.key(0), shape)
   forms = {"grouped": contextlib.nullcontext, "shifted": shifted_products}
-  networks = {name: classifier for name in PRECISIONS}
+  networks = {name: classifier for name in machine.PRECISIONS}
   networks["bfloat16"] = in_bfloat16(classifier)
-  cases = [(precision, form) for precision in PRECISIONS for form in forms]
+  cases = [(precision, form) for precision in machine.PRECISIONS for form in forms]
   lowered = []
   for precision, form in cases:
-    with jax.default_matmul_precision(PRECISIONS[precision]), forms[form]():
+    with jax.default_matmul_precision(machine.PRECISIONS[precision]), forms[form]():
       # A function of its own, because JAX remembers what it has traced.
       program = jax.jit(functools.partial(_loop))
       lowered.append(program.lower(images, networks[precision]))
@@ -208,8 +174,8 @@ def report_network(classifier: Any, rows: int, floor: float, repeats: int) -> No
     programs = list(pool.map(lambda program: program.compile(), lowered))
   for (precision, form), program in zip(cases, programs, strict=True):
     network = networks[precision]
-    taken = timings(lambda p=program, n=network: p(images, n), repeats)
-    milliseconds = 1e3 * statistics.median(taken) / LOOP / rows
+    taken = machine.timings(lambda p=program, n=network: p(images, n), repeats)
+    milliseconds = 1e3 * statistics.median(taken) / machine.LOOP / rows
     mebibytes = program.memory_analysis().temp_size_in_bytes / rows / 2**20
     print(
       f"{precision:12}{form:12}{milliseconds:8.4f}{milliseconds / floor:9.1f}"
@@ -222,7 +188,7 @@ def _loop(images, network):
   def body(_, x):
     return x + 1e-6 * jax.grad(lambda y: network(y)[:, 0].sum())(x)
 
-  return jax.lax.fori_loop(0, LOOP, body, images)
+  return jax.lax.fori_loop(0, machine.LOOP, body, images)
 
 
 @contextlib.contextmanager
@@ -234,16 +200,6 @@ def shifted_products() -> Iterator[None]:
     yield
   finally:
     windows.by_platform = chosen
-
-
-def timings(run: Callable[[], Any], repeats: int) -> list[float]:
-  """Seconds of each run until its result is there, after one uncounted."""
-
-  def finish() -> None:
-    jax.block_until_ready(run())
-
-  finish()
-  return [machine.seconds(finish) for _ in range(repeats)]
 
 
 if __name__ == "__main__":

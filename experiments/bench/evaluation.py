@@ -24,8 +24,6 @@ from cawe_jax import objective as objective_
 from cawe_jax.objective import Draws, Objective, Tile
 from experiments.bench import machine
 
-LOOP = 8
-
 
 def main() -> None:
   """Measure and print."""
@@ -105,17 +103,13 @@ def _time(part: Callable, start, classifier, repeats: int) -> tuple[float, float
   """Median milliseconds of one turn of the loop, and seconds to compile."""
 
   def loop(x, classifier):
-    return jax.lax.fori_loop(0, LOOP, lambda _, x: part(x, classifier), x)
+    return jax.lax.fori_loop(0, machine.LOOP, lambda _, x: part(x, classifier), x)
 
   before = time.perf_counter()
   compiled = jax.jit(loop).lower(start, classifier).compile()
   compile_seconds = time.perf_counter() - before
-  seconds = []
-  for _ in range(repeats):
-    before = time.perf_counter()
-    jax.block_until_ready(compiled(start, classifier))
-    seconds.append(time.perf_counter() - before)
-  return float(np.median(seconds)) / LOOP * 1e3, compile_seconds
+  seconds = machine.timings(lambda: compiled(start, classifier), repeats)
+  return float(np.median(seconds)) / machine.LOOP * 1e3, compile_seconds
 
 
 if __name__ == "__main__":

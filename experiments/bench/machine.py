@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import platform
@@ -14,6 +15,16 @@ import jax.numpy as jnp
 
 # Published 407 M multiply-adds: forward, and as much again for the input gradient.
 GFLOP = 4 * 0.407
+
+LOOP = 8
+"""Turns inside one compiled program, so that starting it costs little of each."""
+
+PRECISIONS = {
+  "float32": "highest",
+  "TF32": "tensorfloat32",
+  "bfloat16": "tensorfloat32",
+}
+"""Kinds of products, and JAX's name of their precision; bfloat16 is a type as well."""
 
 
 def describe() -> str:
@@ -30,16 +41,46 @@ def versions() -> dict[str, str]:
   return {name: _version(name) for name in ("jax", "torch", "pytorch-wavelets")}
 
 
-def floor_milliseconds(repeats: int = 7) -> float:
-  """Milliseconds of ``GFLOP`` at the best rate of a float32 matrix product."""
-  matrix = jnp.ones((2048, 2048))
-  product = jax.jit(jnp.matmul)
-  jax.block_until_ready(product(matrix, matrix))
-  best = min(
-    seconds(lambda: jax.block_until_ready(product(matrix, matrix)))
-    for _ in range(repeats)
-  )
-  return GFLOP / (2 * 2048**3 / best / 1e9) * 1e3
+def floor_milliseconds(repeats: int = 7, precision: str = "float32") -> float:
+  """Milliseconds of ``GFLOP`` at the best rate of a large matrix product.
+
+  Args:
+    repeats: Of which the fastest counts.
+    precision: A key of ``PRECISIONS``.
+  """
+  # Large enough for a GPU's rate; on two CPU cores that would take a minute.
+  size = 2048 if jax.default_backend() == "cpu" else 8192
+  dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+  matrix = jax.random.normal(jax.random.key(0), (size, size), dtype) / size**0.5
+
+  @jax.jit
+  def products(matrix):
+    return jax.lax.fori_loop(0, LOOP, lambda _, x: x @ matrix, matrix)
+
+  with jax.default_matmul_precision(PRECISIONS[precision]):
+    best = min(timings(lambda: products(matrix), repeats)) / LOOP
+  return GFLOP / (2 * size**3 / best / 1e9) * 1e3
+
+
+def timings(run: Callable[[], object], repeats: int) -> list[float]:
+  """Wall time of each call until its result is there, after one uncounted."""
+
+  def finish() -> None:
+    jax.block_until_ready(run())
+
+  finish()
+  return [seconds(finish) for _ in range(repeats)]
+
+
+def at_least_one(text: str) -> int:
+  """An option's integer.
+
+  Raises:
+    argparse.ArgumentTypeError: It is none, or below 1.
+  """
+  if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+    raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+  return int(text)
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 import cawe_jax as cawe
@@ -23,8 +24,9 @@ from cawe_jax import recipes
 from cawe_jax.programs import SEGMENT_STEPS, Window
 from cawe_jax.recipes import Recipe
 from cawe_jax.samples import sample_path
+from cawe_jax.session import Session
 from experiments.bench import machine
-from experiments.bench.runs import SETTINGS, Photograph, open_session
+from experiments.bench.runs import SETTINGS
 
 SETTING = "gaussian-20"
 
@@ -47,7 +49,9 @@ class Pairs(NamedTuple):
 def main() -> None:
   """Measure and print."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--pairs", type=int, default=8, help="how many (8)")
+  parser.add_argument(
+    "--pairs", type=machine.at_least_one, default=8, help="how many (8)"
+  )
   options = parser.parse_args()
   print(machine.describe())
   report(measure(options.pairs), machine.floor_milliseconds())
@@ -59,13 +63,12 @@ def measure(count: int) -> Pairs:
 
   classifier = cawe.load_classifier("efficientnet-lite0")
   image = np.asarray(cawe.load_image(sample_path("coffee"), classifier.input_size))
-  photograph = Photograph("coffee", image)
   multiplier, noise, _ = SETTINGS[SETTING]
   theirs = reference.start(reference.load_network(), image, multiplier, noise)
   sides: list[tuple[Callable[[], object], int]] = [
     (theirs.step, recipes.cvpr2023().num_draws),
-    _ours(classifier, photograph, recipes.default()),
-    _ours(classifier, photograph, recipes.cvpr2023()),
+    segment_of_steps(classifier, image[None], recipes.default()),
+    segment_of_steps(classifier, image[None], recipes.cvpr2023()),
   ]
   for run, _ in sides:
     run()
@@ -88,15 +91,24 @@ def report(pairs: Pairs, floor: float) -> None:
   print(f"{'x floor':8}{''.join(f'{x / floor:10.1f}' for x in middle)}")
 
 
-def _ours(
-  classifier: cawe.Classifier, photograph: Photograph, recipe: Recipe
+def segment_of_steps(
+  classifier: cawe.Classifier, images: np.ndarray, recipe: Recipe
 ) -> tuple[Callable[[], object], int]:
-  """A segment of steps, and how many evaluations it is."""
-  session = open_session(classifier, photograph, SETTINGS[SETTING].method(recipe))
-  carry = session.start(None, np.ones(1, np.float32))
+  """A segment of steps of every image, and how many evaluations it is."""
+  session = Session(
+    classifier,
+    images,
+    SETTINGS[SETTING].method(recipe),
+    key=jax.random.key(0),
+    targets=None,
+    image_ids=None,
+    rows=None,
+  )
+  carry = session.start(None, np.ones(len(images), np.float32))
   steps = max(1, min(SEGMENT_STEPS, 32 // recipe.num_draws))
   window = Window(*map(np.int32, (0, steps, recipe.num_steps, recipe.num_draws)))
-  return lambda: session.segment(carry, window), steps * recipe.num_draws
+  evaluations = steps * recipe.num_draws * len(images)
+  return lambda: session.segment(carry, window), evaluations
 
 
 if __name__ == "__main__":

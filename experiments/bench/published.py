@@ -59,8 +59,12 @@ def main() -> None:
   """Run what is missing."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=Path, required=True, help="a folder")
-  parser.add_argument("--count", type=int, default=10, help="photographs (10)")
-  parser.add_argument("--seeds", type=int, default=5, help="runs of each (5)")
+  parser.add_argument(
+    "--count", type=machine.at_least_one, default=10, help="photographs (10)"
+  )
+  parser.add_argument(
+    "--seeds", type=machine.at_least_one, default=5, help="runs of each (5)"
+  )
   parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
   parser.add_argument("--torch", action="store_true", help="with PyTorch's reference")
   options = parser.parse_args()

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import cawe_jax as cawe
 from cawe_jax import recipes, solvers
 from cawe_jax.recipes import Recipe
-from experiments.bench import machine, pairs, published
+from experiments.bench import machine, pairs
+from experiments.bench.published import Published, load, typical
 from experiments.bench.runs import (
   SETTINGS,
   Photograph,
@@ -69,20 +70,33 @@ class Row(NamedTuple):
   """One photograph.
 
   Attributes:
-    published: Objective of the published algorithm, median over seeds.
-    least: The ratio of its best seed's objective.
-    most: Of its worst seed's.
-    early: The ratio of its objective after a tenth of its steps.
+    published: The published algorithm's results, seed by seed.
     adam: Of ``ADAM``.
     results: Of the tuned recipe, with more and more evaluations.
   """
 
-  published: float
-  least: float
-  most: float
-  early: float
+  published: list[Published]
   adam: Result
   results: list[Result]
+
+  @property
+  def objective(self) -> float:
+    """The published one: of the typical seed."""
+    return typical(self.published).score.objective
+
+  @property
+  def seeds(self) -> str:
+    """The best and the worst seed's objective over the typical one's."""
+    ratios = [result.score.objective / self.objective for result in self.published]
+    return f"{min(ratios):.2f}-{max(ratios):.2f}"
+
+  @property
+  def early(self) -> float:
+    """The ratio of the typical seed's objective after a tenth of its steps."""
+    history = typical(self.published).history
+    # One step's own draws are few: five steps around the tenth.
+    tenth = len(history) // 10
+    return statistics.mean(history[max(tenth - 2, 0) : tenth + 3]) / self.objective
 
   @property
   def first(self) -> Result | None:
@@ -99,13 +113,15 @@ def main() -> None:
   """Measure and print."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=Path, required=True, help="a folder")
-  parser.add_argument("--count", type=int, default=10, help="photographs (10)")
+  parser.add_argument(
+    "--count", type=machine.at_least_one, default=10, help="photographs (10)"
+  )
   parser.add_argument("--only", default="", help="photographs whose name has this")
   parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
   parser.add_argument(
     "--evaluations",
     nargs="+",
-    type=int,
+    type=machine.at_least_one,
     default=EVALUATIONS,
     help="how many a search may take, growing (400 500 700 950)",
   )
@@ -120,6 +136,10 @@ def main() -> None:
     for photograph in sure_photographs(options.images, classifier, options.count)
     if options.only in photograph.name
   ]
+  if not photographs:
+    raise SystemExit(
+      f"--only {options.only}: in no name of {options.count} photographs"
+    )
   print(machine.describe())
   milliseconds = statistics.median(pairs.measure(4).reference)
   print(f"PyTorch: {milliseconds:.1f} ms per evaluation")
@@ -144,7 +164,7 @@ def report(
   )
   rows: list[Row] = []
   for photograph in photographs:
-    stored = published.load(setting, photograph)
+    stored = load(setting, photograph)
     if not stored:
       continue
     row = measure(
@@ -159,8 +179,7 @@ def report(
     )
     cells = "".join(f" {result!s:>14}" for result in row.columns)
     name = f"{photograph.name[:25]:26}"
-    seeds = f"{row.least:.2f}-{row.most:.2f}"
-    head = f"{name}{row.published:9.5f}{seeds:>11}{row.early:11.2f}"
+    head = f"{name}{row.objective:9.5f}{row.seeds:>11}{row.early:11.2f}"
     print(f"{head}{cells}{reached}", flush=True)
   if rows:
     _summarise(rows)
@@ -194,14 +213,13 @@ def _summarise(rows: list[Row]) -> None:
 def measure(
   setting: str,
   photograph: Photograph,
-  stored: list[published.Published],
+  stored: list[Published],
   classifier: Any,
   reference_milliseconds: float,
   tuned: Sequence[Recipe],
 ) -> Row:
   """Search with ``ADAM`` and every tuned recipe, and compare."""
-  objectives = [result.score.objective for result in stored]
-  usual = published.typical(stored)
+  usual = typical(stored)
   theirs = usual.score.objective
 
   def compare(recipe: Recipe) -> Result:
@@ -216,17 +234,7 @@ def measure(
       usual.evaluations * reference_milliseconds / 1e3 / run.seconds,
     )
 
-  # One step's own draws are few: five steps around the tenth.
-  tenth = len(usual.history) // 10
-  early = statistics.mean(usual.history[max(tenth - 2, 0) : tenth + 3])
-  return Row(
-    theirs,
-    min(objectives) / theirs,
-    max(objectives) / theirs,
-    early / theirs,
-    compare(ADAM),
-    [compare(recipe) for recipe in tuned],
-  )
+  return Row(stored, compare(ADAM), [compare(recipe) for recipe in tuned])
 
 
 if __name__ == "__main__":

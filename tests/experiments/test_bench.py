@@ -3,6 +3,8 @@
 import json
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -11,7 +13,7 @@ from scipy import stats
 
 import cawe_jax as cawe
 from cawe_jax import perturbations, recipes, schedules
-from cawe_jax.classifiers import windows
+from cawe_jax.classifiers import convolution
 from experiments.bench import accelerator, machine, pairs, published, quality, runs
 from experiments.bench.runs import Photograph, Score
 
@@ -86,7 +88,7 @@ def test_worse_is_beyond_two_per_cent_and_two_errors(ratio, worse):
 
 def test_the_first_that_reaches_it_is_not_adam():
   adam, *results = (quality.Result(r, 0, 1, 1, 1) for r in (0.9, 1.01, 1.0, 0.8))
-  row = quality.Row(0.5, 0.9, 1.2, 2.0, adam, results)
+  row = quality.Row([], adam, results)
   assert row.first is results[1]
   assert row._replace(results=results[:1]).first is None
 
@@ -173,8 +175,6 @@ def test_seeds_are_added_and_each_is_what_it_is_alone(
   run_published(monkeypatch, folder, setting, count=1, seeds=3)
   first, *others = published.load(setting, photograph)
   assert first == alone
-  # Another noise in the search, but the same draws for the score: an equal mask would
-  # have equal scores.
   histories = {tuple(result.history) for result in (first, *others)}
   assert len(histories) == 3
   (second,) = published._with_library(setting, photograph, classifier, [1])
@@ -202,7 +202,7 @@ def test_the_quality_table_compares_with_what_is_stored(
   photographs = runs.sure_photographs(folder, classifier, 2)
   results = published.load(setting, photographs[0])
   usual = max(results, key=_objective)
-  monkeypatch.setattr(published, "typical", lambda stored: usual)
+  monkeypatch.setattr(quality, "typical", lambda stored: usual)
   same = recipes.cvpr2023()
   monkeypatch.setattr(quality, "ADAM", same)
   tuned = [same._replace(num_steps=1), same]
@@ -280,11 +280,95 @@ def test_a_package_that_is_not_installed_is_absent(monkeypatch):
   )
 
 
-def test_shifted_products_are_chosen_inside_and_only_there():
-  chosen = windows.by_platform
+def test_every_seed_is_scored_on_the_same_draws(classifier, setting, folder):
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  method = runs.SETTINGS[setting].method(recipes.cvpr2023())
+  (run,) = runs.search(classifier, photograph, method, [1])
+  first, again = runs.score(
+    classifier, photograph, method, tuple(np.concatenate([x, x]) for x in run.mask)
+  )
+  assert first == again
+  own, other = (
+    runs.open_session(classifier, photograph, method, [seed]).estimate(
+      run.mask, 2**31, runs.GROUP_DRAWS
+    )
+    for seed in (0, 1)
+  )
+  assert run.score.distortions[0] == pytest.approx(float(own.distortion[0]), abs=1e-8)
+  # Those of the seed itself are others.
+  assert abs(float(other.distortion[0] - own.distortion[0])) > 1e-5
+
+
+def test_photographs_and_evaluations_can_be_chosen(
+  monkeypatch, classifier, folder, setting, capsys
+):
+  run_published(monkeypatch, folder, setting)
+  capsys.readouterr()
+  names = [p.name for p in runs.sure_photographs(folder, classifier, 2)]
+  measured = pairs.Pairs([50.0], [10.0], [10.0])
+  monkeypatch.setattr(pairs, "measure", lambda count: measured)
+
+  def run(*arguments):
+    command = ["quality", "--images", str(folder), "--settings", setting, *arguments]
+    monkeypatch.setattr("sys.argv", command)
+    quality.main()
+    return capsys.readouterr().out
+
+  short = quality.ADAM._replace(num_steps=1)
+  monkeypatch.setattr(quality, "ADAM", short)
+  out = run("--count", "2", "--only", names[1], "--evaluations", "8", "4")
+  head, *rows = out.splitlines()[4:]
+  assert head.split()[-6:-3] == ["4", "8", "reached"]
+  assert [row.split()[0] for row in rows] == [names[1], "median", "worst", "worse"]
+  with pytest.raises(SystemExit, match="--only cat: in no name of 2 photographs"):
+    run("--count", "2", "--only", "cat")
+  for bad in ("0", "-1", "2.5", "many"):
+    with pytest.raises(SystemExit):
+      run("--evaluations", bad)
+    assert "is not an integer of at least 1" in capsys.readouterr().err
+
+
+def test_depthwise_layers_are_shifted_products_inside_and_only_there():
+  x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4))
+
+  def grouped_convolutions():
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(convolution.depthwise(x, kernel))))
+    lowered = gradient.trace(x).lower(lowering_platforms=("cuda",))
+    return lowered.as_text().count("feature_group_count = 4")
+
+  assert grouped_convolutions() > 0
   with accelerator.shifted_products():
-    assert windows.by_platform(abs, round)(-1.4) == 1.4
-  assert windows.by_platform is chosen
+    assert grouped_convolutions() == 0
+  assert grouped_convolutions() > 0
+
+
+def test_explanations_of_a_folder_are_timed(monkeypatch, classifier, setting, capsys):
+  monkeypatch.setattr(
+    recipes, "default", lambda: recipes.cvpr2023()._replace(num_steps=2)
+  )
+  images = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+  accelerator.report_explanations(classifier, images)
+  *_, first, second = capsys.readouterr().out.splitlines()
+  name, seconds, rate = first.split()[:3]
+  assert name == classifier.name
+  # Both are printed with rounding: 0.05 s, and 0.005 a second.
+  assert float(rate) > 3 / (float(seconds) + 0.05) - 0.005
+  assert second.startswith(f"{classifier.name} (bfloat16)")
+
+
+def test_the_floor_is_the_time_of_large_products(monkeypatch):
+  calls = []
+
+  def timings(run, repeats):
+    calls.append(np.asarray(run()))
+    return [0.9, 0.8]
+
+  monkeypatch.setattr(machine, "timings", timings)
+  # Eight products of 2 * 2048^3 operations in 0.8 s are 172 GFLOP a second.
+  rate = 8 * 2 * 2048**3 / 0.8 / 1e9
+  assert machine.floor_milliseconds() == pytest.approx(1e3 * machine.GFLOP / rate)
+  assert calls[0].shape == (2048, 2048)
+  assert np.isfinite(calls[0]).all()
 
 
 def test_the_network_is_measured_in_every_precision_and_form(classifier, capsys):
