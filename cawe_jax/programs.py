@@ -322,7 +322,7 @@ def assess(
 def _in_tiles(classifier: Classifier, images: Array, tile: Tile) -> Array:
   """Outputs ``[B, K]``, as many images at once as the tile has rows."""
   batch = images.shape[0]
-  rows = min(tile.images * tile.draws, batch)
+  rows = min(tile.images * tile.draws * tile.calls, batch)
   padded = jnp.pad(images, ((0, -batch % rows), (0, 0), (0, 0), (0, 0)))
   logits = jax.lax.map(classifier, padded.reshape(-1, rows, *images.shape[1:]))
   return logits.reshape(-1, logits.shape[-1])[:batch]

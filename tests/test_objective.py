@@ -194,11 +194,13 @@ def test_gradient_equals_finite_differences_of_the_twin(setting, twins):
         assert actual == pytest.approx(expected, abs=1e-4 * size + 1e-7)
 
 
-def test_tiles_change_nothing(setting, classifier):
-  # 1 x 2 does not divide five draws, 2 x 4 divides neither images nor draws.
+# 1 x 2 does not divide five draws, 2 x 4 divides neither images nor draws; they make
+# nine tiles, which two calls do not divide, and four.
+@pytest.mark.parametrize("tile", [Tile(2, 4), Tile(2, 4, calls=2), Tile(1, 2, calls=2)])
+def test_tiles_change_nothing(setting, classifier, tile):
   other = evaluate(
     setting.objective,
-    Tile(2, 4),
+    tile,
     classifier,
     setting.problems,
     setting.masks,
