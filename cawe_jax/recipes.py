@@ -1,8 +1,8 @@
 """How a mask is searched: start, solver, schedule, stopping rule, steps and draws.
 
 A method says what is optimised, a recipe how. The published recipes are the papers';
-``default`` and ``fast`` were tuned for the least objective in a given time (see
-docs/decisions.md and docs/benchmarks.md).
+``tuned`` was made for the least objective in a given time (docs/decisions.md,
+docs/benchmarks.md); ``default`` and ``fast`` are two budgets of it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,38 @@ class Recipe(NamedTuple):
 
 def default() -> Recipe:
   """A thousand model evaluations: 16 to 60 s an image on two CPU cores."""
-  return _tuned("default", num_steps=500)
+  return tuned(500)._replace(name="default")
 
 
 def fast() -> Recipe:
   """400 model evaluations: 7 to 25 s an image on two CPU cores."""
-  return _tuned("fast", num_steps=200)
+  return tuned(200)._replace(name="fast")
+
+
+def tuned(num_steps: int) -> Recipe:
+  """The recipe for a budget of two model evaluations a step.
+
+  The more steps, the smaller they are, so that more of the noise averages out.
+
+  Args:
+    num_steps: At least 1; some 200 are needed for a good mask.
+
+  Example:
+    >>> recipe = tuned(350)
+    >>> recipe.num_steps * recipe.num_draws, round(recipe.step_size, 3)
+    (700, 0.151)
+  """
+  return Recipe(
+    f"tuned({num_steps})",
+    initial_masks.ones(),
+    solvers.aligned(),
+    schedules.continuation(),
+    stopping.never(),
+    step_size=0.2 * min(1.0, (200 / max(num_steps, 1)) ** 0.5),
+    num_steps=num_steps,
+    num_draws=2,
+    powers=(1.0, 0.9, 0.8),
+  )
 
 
 def eccv2022() -> Recipe:
@@ -69,20 +95,6 @@ def cvpr2023() -> Recipe:
     Kolek et al., CVPR 2023.
   """
   return _published("cvpr2023", step_size=1e-1, num_steps=300, num_draws=16)
-
-
-def _tuned(name: str, num_steps: int) -> Recipe:
-  return Recipe(
-    name,
-    initial_masks.ones(),
-    solvers.aligned(),
-    schedules.continuation(),
-    stopping.never(),
-    step_size=0.2,
-    num_steps=num_steps,
-    num_draws=2,
-    powers=(1.0, 0.9, 0.8),
-  )
 
 
 def _published(name: str, step_size: float, num_steps: int, num_draws: int) -> Recipe:

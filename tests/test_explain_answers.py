@@ -134,6 +134,13 @@ def test_tuned_recipes_come_from_above_and_choose_a_power():
     assert made.powers == (1.0,)
 
 
+def test_more_steps_are_smaller_ones():
+  # The root of the number of steps, as noise averages out; few are no larger than many.
+  assert recipes.fast().step_size == recipes.tuned(50).step_size == 0.2
+  assert recipes.tuned(800).step_size == pytest.approx(0.1)
+  assert recipes.default() == recipes.tuned(500)._replace(name="default")
+
+
 def test_cartoonx_finds_planted_coefficients():
   rng = np.random.default_rng(2)
   bound = HAAR(SQUARE)

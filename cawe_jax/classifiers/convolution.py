@@ -2,12 +2,13 @@
 
 A depthwise convolution on a CPU is a sum of shifted products and its input gradient
 another (see :mod:`cawe_jax.classifiers.windows`): 50 times faster than XLA's grouped
-convolution for a window of 7 x 7. Between all channels XLA's own convolution is at
-least as fast as a matrix product of patches, whatever the stride (measured for windows
-of 1 to 7 pixels at 7 to 224 pixels and 3 to 512 channels). Its input gradient with a
-stride multiplies the zeros between the gradient's pixels; on a CPU a matrix product
-whose columns are then added up takes a quarter of the time or less. Windows that do not
-overlap are a matrix product everywhere.
+convolution for a window of 7 x 7. On an Nvidia GPU it wins too, by a sixth to a half
+(docs/benchmarks.md; windows of 3 and 5). Between all channels XLA's own convolution is
+at least as fast as a matrix product of patches, whatever the stride (measured for
+windows of 1 to 7 pixels at 7 to 224 pixels and 3 to 512 channels). Its input gradient
+with a stride multiplies the zeros between the gradient's pixels; on a CPU a matrix
+product whose columns are then added up takes a quarter of the time or less. Windows
+that do not overlap are a matrix product everywhere.
 
 All arrays are ``[N, H, W, C]`` and float.
 """
@@ -15,6 +16,7 @@ All arrays are ``[N, H, W, C]`` and float.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,9 @@ import jax.numpy as jnp
 from cawe_jax.classifiers import windows
 from cawe_jax.classifiers.windows import Padding
 from cawe_jax.types import Array
+
+# The largest window for which shifted views were measured, and won, on an H100.
+_LARGEST_ON_GPU = 5
 
 
 def depthwise(
@@ -107,7 +112,7 @@ def _depthwise(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
   def native(x: Array, kernel: Array) -> Array:
     return _depthwise_native(x, kernel, stride, padding)
 
-  return windows.by_platform(shifted, native)(x, kernel)
+  return _where_faster(shifted, native, kernel)(x, kernel)
 
 
 def _depthwise_forward(x: Array, kernel: Array, stride: int, padding: Padding):
@@ -134,7 +139,7 @@ def _depthwise_backward(stride: int, padding: Padding, residuals, gradient: Arra
 
   # Dropped by the compiler where, as in an explanation, nobody asks for it.
   _, kernel_vjp = jax.vjp(lambda w: _depthwise_native(x, w, stride, padding), kernel)
-  input_gradient = windows.by_platform(gathered, native)(gradient, kernel)
+  input_gradient = _where_faster(gathered, native, kernel)(gradient, kernel)
   return input_gradient, kernel_vjp(gradient)[0]
 
 
@@ -172,10 +177,16 @@ def _strided_backward(stride: int, padding: Padding, residuals, gradient: Array)
 
   # Dropped by the compiler where nobody asks for it, as above.
   kernel_gradient = jax.linear_transpose(lambda w: convolve(x, w), kernel)(gradient)[0]
-  return windows.by_platform(gathered, native)(gradient, kernel), kernel_gradient
+  input_gradient = _where_faster(gathered, native, kernel)(gradient, kernel)
+  return input_gradient, kernel_gradient
 
 
 _strided.defvjp(_strided_forward, _strided_backward)
+
+
+def _where_faster(shifted: Callable, native: Callable, kernel: Array) -> Callable:
+  small = kernel.shape[0] <= _LARGEST_ON_GPU
+  return windows.by_platform(shifted, native, cuda_fn=shifted if small else native)
 
 
 def _depthwise_native(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:

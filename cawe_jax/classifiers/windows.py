@@ -26,11 +26,18 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows above and below, columns left and right."""
 
 
-def by_platform(cpu_fn: Callable, default_fn: Callable) -> Callable:
-  """A function that runs ``cpu_fn`` on a CPU and ``default_fn`` everywhere else."""
+def by_platform(
+  cpu_fn: Callable, default_fn: Callable, cuda_fn: Callable | None = None
+) -> Callable:
+  """A function that runs ``cpu_fn`` on a CPU and ``default_fn`` elsewhere.
+
+  On Nvidia's GPUs ``cuda_fn`` runs, if there is one.
+  """
 
   def call(*arrays: Array) -> Any:
-    return jax.lax.platform_dependent(*arrays, cpu=cpu_fn, default=default_fn)
+    return jax.lax.platform_dependent(
+      *arrays, cpu=cpu_fn, cuda=cuda_fn or default_fn, default=default_fn
+    )
 
   return call
 

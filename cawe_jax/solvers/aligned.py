@@ -51,7 +51,6 @@ def aligned(
   decay: float = 0.9,
   caution: float = 0.6,
   residual_caution: float = 1.5,
-  doubt: float = 0.3,
   floor: float = 0.3,
   outlier: float = 3.0,
   brake: float = 0.02,
@@ -94,8 +93,6 @@ def aligned(
     decay: Of all running means, in (0, 1).
     caution: c for z and beta.
     residual_caution: c for r.
-    doubt: Share of the squared standard error of r that counts in e: the residual is
-      small beforehand, whatever its noise.
     floor: f above; small is close to a multiplicative update.
     outlier: Times the average size beyond which a step's gradient is shortened.
     brake: Share of the value at a mask of zeros above which entries fall slowly.
@@ -170,7 +167,7 @@ def aligned(
       z, z_error = _estimate(decay, count, direction)
       r, r_error = _estimate(decay, count, residual)
       g = b * z_hat + _shrink(r, r_error, residual_caution)
-      error = b**2 * z_error + b_error * z**2 + doubt * r_error
+      error = b**2 * z_error + b_error * z**2 + r_error
       u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
       u *= jnp.where(u > 0, per_image(calm, s), 1)
       return s - per_image(step_size, s) * (s + floor) / (1 + floor) * u
@@ -211,8 +208,7 @@ def aligned(
 
   settings = (
     f"decay={decay}, caution={caution}, residual_caution={residual_caution}, "
-    f"doubt={doubt}, floor={floor}, outlier={outlier}, brake={brake}, "
-    f"collapse={collapse}"
+    f"floor={floor}, outlier={outlier}, brake={brake}, collapse={collapse}"
   )
   return Solver(f"aligned({settings})", init, step)
 

@@ -43,6 +43,12 @@ from experiments.bench.runs import SETTINGS
 
 PARTS = ("steps", "explanations", "network")
 
+FORMS = {
+  "grouped": lambda cpu_fn, default_fn, cuda_fn=None: default_fn,
+  "shifted": lambda cpu_fn, default_fn, cuda_fn=None: cpu_fn,
+}
+"""XLA's grouped convolutions, and sums of shifted products."""
+
 
 def main() -> None:
   """Measure and print."""
@@ -160,13 +166,15 @@ def report_network(classifier: Any, rows: int, floor: float, repeats: int) -> No
   height, width = np.broadcast_to(classifier.input_size, 2).tolist()
   shape = (rows, height, width, 3)
   images = jax.random.uniform(jax.random.key(0), shape)
-  forms = {"grouped": contextlib.nullcontext, "shifted": shifted_products}
   networks = {name: classifier for name in machine.PRECISIONS}
   networks["bfloat16"] = in_bfloat16(classifier)
-  cases = [(precision, form) for precision in machine.PRECISIONS for form in forms]
+  cases = [(precision, form) for precision in machine.PRECISIONS for form in FORMS]
   lowered = []
   for precision, form in cases:
-    with jax.default_matmul_precision(machine.PRECISIONS[precision]), forms[form]():
+    with (
+      jax.default_matmul_precision(machine.PRECISIONS[precision]),
+      form_of_windows(form),
+    ):
       # A function of its own, because JAX remembers what it has traced.
       program = jax.jit(functools.partial(_loop))
       lowered.append(program.lower(images, networks[precision]))
@@ -192,10 +200,10 @@ def _loop(images, network):
 
 
 @contextlib.contextmanager
-def shifted_products() -> Iterator[None]:
-  """Depthwise layers in the form that a CPU runs, whatever the platform."""
+def form_of_windows(form: str) -> Iterator[None]:
+  """Depthwise layers and strided gradients in a form of ``FORMS`` on every platform."""
   chosen = windows.by_platform
-  windows.by_platform = lambda cpu_fn, default_fn: cpu_fn
+  windows.by_platform = FORMS[form]
   try:
     yield
   finally:

@@ -35,9 +35,10 @@ from experiments.bench.runs import (
   sure_photographs,
 )
 
-_TUNED = recipes.default()
 EVALUATIONS = (400, 500, 700, 950)
-ADAM = _TUNED._replace(solver=solvers.adam(), step_size=recipes.cvpr2023().step_size)
+ADAM = recipes.default()._replace(
+  solver=solvers.adam(), step_size=recipes.cvpr2023().step_size
+)
 
 
 class Result(NamedTuple):
@@ -128,7 +129,7 @@ def main() -> None:
   options = parser.parse_args()
   classifier = cawe.load_classifier("efficientnet-lite0")
   tuned = [
-    _TUNED._replace(num_steps=max(1, evaluations // _TUNED.num_draws))
+    recipes.tuned(max(1, evaluations // recipes.default().num_draws))
     for evaluations in sorted(options.evaluations)
   ]
   photographs = [

@@ -154,17 +154,24 @@ def test_exports_for_all_platforms(kind):
   np.testing.assert_allclose(exported.call(data), jax.grad(total)(data), rtol=1e-5)
 
 
-def test_only_the_cpu_leaves_the_native_convolution():
+@pytest.mark.parametrize(
+  ("kernel_size", "platform", "is_native"),
+  [
+    (3, "cpu", False),
+    (7, "cpu", False),
+    (3, "cuda", False),
+    (5, "cuda", False),
+    (7, "cuda", True),
+    (3, "tpu", True),
+  ],
+)
+def test_depthwise_takes_the_form_that_was_faster(kernel_size, platform, is_native):
   x = jax.ShapeDtypeStruct((2, 9, 7, CHANNELS), jnp.float32)
-  kernel = normal(3, 3, CHANNELS)
-  run = jax.jit(lambda x: convolution.depthwise(x, kernel, 1))
-  text = {
-    platform: jax.export.export(run, platforms=(platform,))(x).mlir_module()
-    for platform in ("cpu", "cuda", "tpu")
-  }
-  assert "stablehlo.convolution" not in text["cpu"]
-  assert "stablehlo.convolution" in text["cuda"]
-  assert "stablehlo.convolution" in text["tpu"]
+  kernel = normal(kernel_size, kernel_size, CHANNELS)
+  gradient = jax.jit(jax.grad(lambda x: jnp.sum(convolution.depthwise(x, kernel, 1))))
+  for run in (jax.jit(lambda x: convolution.depthwise(x, kernel, 1)), gradient):
+    text = jax.export.export(run, platforms=(platform,))(x).mlir_module()
+    assert ("stablehlo.convolution" in text) == is_native
 
 
 def test_the_input_gradient_can_be_batched():
