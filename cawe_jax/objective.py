@@ -332,6 +332,7 @@ def _sum_over_tiles(
   """Add up ``part`` over tiles; active images come first, so none is wasted."""
   batch = draws.active.shape[0]
   tile = tile._replace(images=min(tile.images, batch))
+  part = jax.jit(part)  # traced once, however many calls there are
   keys = jax.vmap(jax.random.fold_in, (0, None))(problems.key, draws.step)
   order = jnp.argsort(~draws.active, stable=True)
   num_active = jnp.sum(draws.active)

@@ -108,10 +108,19 @@ def _split_over_devices(program):
     replicated: Any,
     batched: Any,
   ):
-    run = split_images(functools.partial(program, structure, tile), mesh)
-    return run(classifier, replicated, batched)
+    def run(classifier: Classifier, replicated: Any, batched: Any) -> Any:
+      bound = functools.partial(network, classifier)
+      return program(structure, tile, bound, replicated, batched)
+
+    return split_images(run, mesh)(classifier, replicated, batched)
 
   return compiled
+
+
+@jax.jit
+def network(classifier: Classifier, images: Array) -> Array:
+  """The network by itself, which is traced once for all programs."""
+  return classifier(images)
 
 
 class ToPrepare(NamedTuple):
@@ -143,6 +152,7 @@ def prepare(
   return jax.vmap(one)(batch.images, clean_logits, targets, keys)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def start(structure: Structure, masks: Mask, zero_value: Array, active: Array) -> Carry:
   """The carry before the first step; images that are not active are padding."""
   batch = active.shape[0]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -89,9 +88,9 @@ class Session:
     else:
       shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
       masks = self._pad(checks.check_masks("initial_masks", masks, shapes))
-    active = jnp.asarray(self._active)
+    active = jax.device_put(self._active)
     return programs.start(
-      self._structure, masks, jnp.asarray(self._pad(np.asarray(zero_value))), active
+      self._structure, masks, jax.device_put(self._pad(np.asarray(zero_value))), active
     )
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
@@ -79,7 +78,7 @@ def load_classifier(
   """
   info = classifier_info(name)
   flat = _published(info) if weights is None else _from_file(weights, name)
-  params = jax.tree.map(jnp.asarray, unflatten_dict(flat, sep="/"))
+  params = jax.device_put(unflatten_dict(flat, sep="/"))  # asarray compiles a copy
   return Classifier(
     _apply_fn(info.module), params, info.input_size, imagenet_class_names(), name
   )

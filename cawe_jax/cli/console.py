@@ -19,6 +19,7 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
+from cawe_jax import programs
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.explain import Callback
 from cawe_jax.explain import Progress as Seen
@@ -130,7 +131,7 @@ def estimate_seconds(
   matrix product. Good to a factor of three.
   """
   shape = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  analysis = jax.jit(classifier).lower(shape).cost_analysis()
+  analysis = programs.network.lower(classifier, shape).cost_analysis()
   operations = float((analysis or {}).get("flops", 1e9))
   matrix = jnp.ones((1024, 1024))
   product = jax.jit(jnp.matmul)

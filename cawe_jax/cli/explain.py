@@ -39,6 +39,8 @@ from cawe_jax.types import Explanation
 
 _SAMPLE = "sample:"
 _LONG_RUN_SECONDS = 20
+# Up to so many are soon done, and an estimate takes half a second of it.
+_FEW_EVALUATIONS = 1000
 _PARTS = ("perturbation", "distortion", "representation")
 # A CPU gains little from a batch, and nothing of a batch is written before its end.
 _BATCH_SIZES = {"cpu": 4}
@@ -183,12 +185,14 @@ def _announce(
   if options.retain is not None:
     steps += (len(RETAIN_MULTIPLIERS) - 1) * (steps // 3)
   evaluations = steps * draws * len(jobs)
-  seconds = estimate_seconds(classifier, jobs[0].image.shape, evaluations)
-  messages.say(
+  text = (
     f"{len(jobs)} image{'s' if len(jobs) > 1 else ''}, {method.name}, "
     f"{classifier.name}: {evaluations:,} model evaluations"
-    + (f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else "")
   )
+  if evaluations > _FEW_EVALUATIONS:
+    seconds = estimate_seconds(classifier, jobs[0].image.shape, evaluations)
+    text += f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else ""
+  messages.say(text)
 
 
 def _explain_jobs(
