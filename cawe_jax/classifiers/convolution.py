@@ -2,7 +2,7 @@
 
 A depthwise convolution on a CPU is a sum of shifted products and its input gradient
 another (see :mod:`cawe_jax.classifiers.windows`): 50 times faster than XLA's grouped
-convolution for a window of 7 x 7. On an Nvidia GPU it wins too, by a sixth to a half
+convolution for a window of 7 x 7. On an Nvidia GPU it wins too, by up to a half
 (docs/benchmarks.md; windows of 3 and 5). Between all channels XLA's own convolution is
 at least as fast as a matrix product of patches, whatever the stride (measured for
 windows of 1 to 7 pixels at 7 to 224 pixels and 3 to 512 channels). Its input gradient
@@ -186,7 +186,7 @@ _strided.defvjp(_strided_forward, _strided_backward)
 
 def _where_faster(shifted: Callable, native: Callable, kernel: Array) -> Callable:
   small = kernel.shape[0] <= _LARGEST_ON_GPU
-  return windows.by_platform(shifted, native, cuda_fn=shifted if small else native)
+  return windows.by_platform(shifted, native, cuda_fn=shifted if small else None)
 
 
 def _depthwise_native(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:

@@ -31,13 +31,13 @@ def by_platform(
 ) -> Callable:
   """A function that runs ``cpu_fn`` on a CPU and ``default_fn`` elsewhere.
 
-  On Nvidia's GPUs ``cuda_fn`` runs, if there is one.
+  Where there is a ``cuda_fn``, it is run on Nvidia's GPUs.
   """
 
+  forms = {"cpu": cpu_fn} | ({"cuda": cuda_fn} if cuda_fn else {})
+
   def call(*arrays: Array) -> Any:
-    return jax.lax.platform_dependent(
-      *arrays, cpu=cpu_fn, cuda=cuda_fn or default_fn, default=default_fn
-    )
+    return jax.lax.platform_dependent(*arrays, **forms, default=default_fn)
 
   return call
 
