@@ -33,7 +33,6 @@ def by_platform(
 
   Where there is a ``cuda_fn``, it is run on Nvidia's GPUs.
   """
-
   forms = {"cpu": cpu_fn} | ({"cuda": cuda_fn} if cuda_fn else {})
 
   def call(*arrays: Array) -> Any:
