@@ -5,23 +5,21 @@ r"""The Lagrangian, and its gradient in bounded memory.
 
 (Kolek et al., ECCV 2022, Sec. 3; ``lambda`` multiplies the rate *normalised* by k.)
 
-The network is evaluated on *tiles* of images x draws. A loop over tiles adds up values
-and gradients, so that memory does not depend on the number of draws, and tiles whose
-images have stopped are skipped. The number of draws is data, not structure: changing it
-compiles nothing.
+The network is evaluated on tiles of images x draws: see :mod:`cawe_jax.tiles`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from cawe_jax import penalties
 from cawe_jax.classifiers.outputs import Output, softmax
+from cawe_jax.tiles import Draws, Tile, sum_over_tiles
 from cawe_jax.types import (
   Array,
   Coefficients,
@@ -31,8 +29,6 @@ from cawe_jax.types import (
   Perturbation,
   Representation,
 )
-
-T = TypeVar("T")
 
 
 class Classifier(Protocol):
@@ -117,21 +113,6 @@ class Gradients(NamedTuple):
 
   distortion: Mask
   direction: Mask
-
-
-class Draws(NamedTuple):
-  """Which draws to average, for a batch of B images.
-
-  Attributes:
-    step: Int scalar; with a problem's key and a draw's index it decides the noise, so
-      that more draws keep the first ones.
-    count: Int scalar L, at least 1.
-    active: Bool ``[B]``; the other images are not evaluated and get zeros.
-  """
-
-  step: Array
-  count: Array
-  active: Array
 
 
 class Terms(NamedTuple):
@@ -222,21 +203,6 @@ def weighted(weights: Weights, term: Terms) -> Array:
   return total
 
 
-class Tile(NamedTuple):
-  """What goes through the network at once.
-
-  Attributes:
-    images: Of one call.
-    draws: Of each image in one call.
-    calls: Independent calls in a turn of the loop. A CPU's cores share them better than
-      they share the operations of one call, one after the other.
-  """
-
-  images: int
-  draws: int
-  calls: int = 1
-
-
 def expected_distortion(
   objective: Objective,
   classifier: Classifier,
@@ -260,7 +226,9 @@ def expected_distortion(
     return _estimate(objective, classifier, problems, masks, keys, weight)
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
-  return _sum_over_tiles(part, Estimate(*[zeros] * 4), tile, problems, masks, draws)
+  return sum_over_tiles(
+    part, Estimate(*[zeros] * 4), tile, (problems, masks), problems.key, draws
+  )
 
 
 def expected_distortion_and_gradients(
@@ -302,7 +270,7 @@ def expected_distortion_and_gradients(
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
   nothing = jax.tree.map(jnp.zeros_like, masks)
   start = Estimate(*[zeros] * 4), Gradients(nothing, nothing)
-  return _sum_over_tiles(part, start, tile, problems, masks, draws)
+  return sum_over_tiles(part, start, tile, (problems, masks), problems.key, draws)
 
 
 def _split(objective: Objective) -> Callable:
@@ -324,42 +292,6 @@ def _split(objective: Objective) -> Callable:
     return sign * norm * scale, sign * scaled / norm
 
   return split
-
-
-def _sum_over_tiles(
-  part: Callable, start: T, tile: Tile, problems: Problem, masks: Mask, draws: Draws
-) -> T:
-  """Add up ``part`` over tiles; active images come first, so none is wasted."""
-  batch = draws.active.shape[0]
-  tile = tile._replace(images=min(tile.images, batch))
-  part = jax.jit(part)  # traced once, however many calls there are
-  keys = jax.vmap(jax.random.fold_in, (0, None))(problems.key, draws.step)
-  order = jnp.argsort(~draws.active, stable=True)
-  num_active = jnp.sum(draws.active)
-  draw_tiles = -(-draws.count // tile.draws)
-  image_tiles = -(-num_active // tile.images)
-
-  def add(index: Array, total: T) -> T:
-    row = (index // draw_tiles) * tile.images + jnp.arange(tile.images)
-    draw = (index % draw_tiles) * tile.draws + jnp.arange(tile.draws)
-    # What runs over the end repeats an image with weight 0.
-    images = order[jnp.minimum(row, batch - 1)]
-    weight = jnp.outer(row < num_active, draw < draws.count) / draws.count
-    new = part(
-      jax.tree.map(lambda x: x[images], problems),
-      jax.tree.map(lambda x: x[images], masks),
-      jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys[images], draw),
-      weight.astype(masks[0].dtype),
-    )
-    return jax.tree.map(lambda x, y: x.at[images].add(y), total, new)
-
-  def turn(index: Array, total: T) -> T:
-    for call in range(tile.calls):
-      total = add(index * tile.calls + call, total)
-    return total
-
-  turns = -(-image_tiles * draw_tiles // tile.calls)
-  return jax.lax.fori_loop(0, turns, turn, start)
 
 
 def _obfuscate(objective: Objective) -> Callable:

@@ -17,9 +17,10 @@ from jax.sharding import Mesh
 from cawe_jax import objective as objective_
 from cawe_jax.devices import split_images
 from cawe_jax.methods import Structure
-from cawe_jax.objective import Classifier, Draws, Estimate, Problem, Tile, Weights
+from cawe_jax.objective import Classifier, Estimate, Problem, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
+from cawe_jax.tiles import Draws, Tile
 from cawe_jax.types import Array, History, Mask
 
 SEGMENT_STEPS = 10
@@ -98,9 +99,7 @@ def _split_over_devices(program):
   split over the mesh; so is the result.
   """
 
-  @functools.wraps(program)
-  @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-  def compiled(
+  def split(
     structure: Structure,
     tile: Tile,
     mesh: Mesh,
@@ -114,7 +113,8 @@ def _split_over_devices(program):
 
     return split_images(run, mesh)(classifier, replicated, batched)
 
-  return compiled
+  split.__name__ = program.__name__  # in logs and profiles
+  return functools.wraps(program)(jax.jit(split, static_argnums=(0, 1, 2)))
 
 
 @jax.jit

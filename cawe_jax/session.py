@@ -18,8 +18,9 @@ from cawe_jax import checks, contracts, programs
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.devices import EVERYWHERE, SPLIT, local_mesh
 from cawe_jax.methods import Method
-from cawe_jax.objective import Estimate, Tile, Weights
+from cawe_jax.objective import Estimate, Weights
 from cawe_jax.programs import Assessment, Carry, StepWeights, ToPrepare, Window
+from cawe_jax.tiles import Tile
 from cawe_jax.types import Array, History, Mask
 
 # Rows of one network call on a device. Four keep the activations in a CPU's cache; an

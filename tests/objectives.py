@@ -13,8 +13,9 @@ from cawe_jax import (
   perturbations,
 )
 from cawe_jax import objective as objective_
-from cawe_jax.objective import Draws, Objective, Tile
+from cawe_jax.objective import Objective
 from cawe_jax.representations import pixel
+from cawe_jax.tiles import Draws, Tile
 
 RNG = np.random.default_rng(0)
 SHAPE = (21, 17, 3)

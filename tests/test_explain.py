@@ -23,7 +23,7 @@ from cawe_jax import (
 )
 from cawe_jax.classifiers import convolution
 from cawe_jax.images import image_id
-from cawe_jax.objective import Tile
+from cawe_jax.tiles import Tile
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -151,6 +151,23 @@ def test_another_multiplier_image_and_key_compile_nothing(classifier):
   again = method(30.0, recipe=SGD._replace(step_size=0.2, num_steps=5))
   explain(classifier, IMAGES[1], again, key=jax.random.key(1), targets=1, image_ids=7)
   assert num_compiled() == before
+
+
+def test_four_programs_are_compiled_and_nothing_beside(classifier):
+  names = []
+
+  def listen(event, duration, **details):
+    if event == "/jax/core/compile/backend_compile_duration":
+      names.append(details["fun_name"])
+
+  jax.clear_caches()
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    explain(classifier, IMAGES[0], method(20.0), key=KEY)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  # Whatever is computed outside of them takes 10 ms to compile, again and again.
+  assert names == ["jit(prepare)", "jit(assess)", "jit(start)", "jit(segment)"]
 
 
 def test_the_network_is_traced_once_for_all_programs(classifier):

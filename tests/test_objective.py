@@ -28,8 +28,9 @@ from cawe_jax import (
   perturbations,
 )
 from cawe_jax import objective as objective_
-from cawe_jax.objective import Objective, Tile, Weights
+from cawe_jax.objective import Objective, Weights
 from cawe_jax.representations import pixel, wavelet
+from cawe_jax.tiles import Tile
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

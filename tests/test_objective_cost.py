@@ -23,8 +23,9 @@ from cawe_jax import (
   perturbations,
 )
 from cawe_jax import objective as objective_
-from cawe_jax.objective import Objective, Tile
+from cawe_jax.objective import Objective
 from cawe_jax.representations import pixel
+from cawe_jax.tiles import Tile
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -57,8 +57,20 @@ def test_no_loop_is_compiled():
   assert "while" not in compiled(unrolled(KEY))
 
 
+LEAVES = tuple(jnp.zeros(shape) for shape in ((3, 5, 5, 3), (1, 7, 3)))
+
+
+def sample_noise(key):
+  return perturbations.standard_normal().sample(key, None, LEAVES, LEAVES)
+
+
 def test_noise_is_one_draw_cut_into_leaves():
-  leaves = tuple(jnp.zeros(shape) for shape in ((3, 5, 5, 3), (1, 7, 3)))
-  noise = perturbations.standard_normal().sample(KEY, None, leaves, leaves)
-  flat = jnp.concatenate([leaf.ravel() for leaf in noise])
+  flat = jnp.concatenate([leaf.ravel() for leaf in sample_noise(KEY)])
   np.testing.assert_array_equal(flat, jax.random.normal(KEY, flat.shape))
+
+
+def test_noise_is_drawn_without_a_loop_and_in_rows_of_even_length():
+  lowered = jax.jit(sample_noise).lower(KEY)
+  assert "while" not in lowered.as_text("hlo")
+  # 246 numbers; XLA draws rows of odd length one number at a time.
+  assert "tensor<16x16xui32>" in lowered.as_text()

@@ -211,6 +211,11 @@ def seen_directions(rng, num_steps):
 
 def error_with_gradients(gradients, directions, solver):
   """Mean distance to the best mask, from one half; both arrays are ``[N, 400]``."""
+  return np.abs(end_with_gradients(gradients, directions, solver) - DIRECTION).mean()
+
+
+def end_with_gradients(gradients, directions, solver):
+  """The last mask, ``[400]``."""
 
   @jax.jit
   def step(state, gradient, direction, step_size):
@@ -224,7 +229,7 @@ def error_with_gradients(gradients, directions, solver):
   step_sizes = decreasing(len(gradients))[:, :1]
   for gradient, direction, size in zip(gradients, directions, step_sizes, strict=True):
     state = step(state, gradient[None], direction[None], size)
-  return np.abs(state.mask[0][0] - DIRECTION).mean()
+  return np.asarray(state.mask[0][0])
 
 
 def test_aligned_reads_a_rare_gradient_off_its_direction():
@@ -241,6 +246,17 @@ def test_aligned_reads_a_rare_gradient_off_its_direction():
   # Without it, no entry has enough evidence and the rate clears the mask: 1/2.
   assert with_direction < 0.1
   assert without > 0.4
+
+
+def test_aligned_moves_slowly_where_noise_exceeds_the_slope():
+  # No direction is known; half of the entries have noise ten times the slope of 1/2.
+  rng = np.random.default_rng(6)
+  noise = 5 * rng.normal(size=(20, 400)).astype(np.float32) * DIRECTION
+  mask = end_with_gradients(noise, np.zeros_like(noise), solvers.aligned())
+  noisy, silent = mask[:200].mean(), mask[200:].mean()
+  assert silent < 0.1
+  # With a third of the error it is 0.13.
+  assert noisy > 0.17
 
 
 def test_aligned_does_not_follow_one_outlier():

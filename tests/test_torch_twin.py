@@ -24,9 +24,10 @@ from cawe_jax import (
 )
 from cawe_jax import objective as objective_
 from cawe_jax.classifiers import conversion, efficientnet_lite
-from cawe_jax.objective import Draws, Objective, Tile
+from cawe_jax.objective import Objective
 from cawe_jax.representations import wavelet
 from cawe_jax.samples import sample_path
+from cawe_jax.tiles import Draws, Tile
 
 torch = pytest.importorskip("torch")
 package = pytest.importorskip("efficientnet_lite_pytorch")

@@ -21,7 +21,8 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import distortions, perturbations, representations
 from cawe_jax import objective as objective_
-from cawe_jax.objective import Draws, Objective, Tile
+from cawe_jax.objective import Objective
+from cawe_jax.tiles import Draws, Tile
 from experiments.bench import machine
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import objective as objective_
 from cawe_jax import perturbations, recipes
-from cawe_jax.objective import Draws, Tile
+from cawe_jax.tiles import Draws, Tile
 
 SETTINGS = {
   "multiplier 20, Gaussian": (20.0, perturbations.adaptive_gaussian()),

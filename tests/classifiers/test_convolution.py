@@ -174,6 +174,19 @@ def test_depthwise_takes_the_form_that_was_faster(kernel_size, platform, is_nati
     assert ("stablehlo.convolution" in text) == is_native
 
 
+@pytest.mark.parametrize(
+  ("kernel_size", "platform", "is_native"),
+  [(3, "cpu", False), (3, "cuda", False), (7, "cuda", True), (3, "tpu", True)],
+)
+def test_so_does_the_gradient_of_a_stride(kernel_size, platform, is_native):
+  x = jax.ShapeDtypeStruct((2, 9, 7, 3), jnp.float32)
+  kernel = normal(kernel_size, kernel_size, 3, 4)
+  # Linear, so that the forward convolution is not needed.
+  gradient = jax.jit(jax.grad(lambda x: jnp.sum(convolution.dense(x, kernel, 2))))
+  text = jax.export.export(gradient, platforms=(platform,))(x).mlir_module()
+  assert ("stablehlo.convolution" in text) == is_native
+
+
 def test_the_input_gradient_can_be_batched():
   kernel = normal(3, 3, CHANNELS)
   x = normal(3, 2, 9, 7, CHANNELS)

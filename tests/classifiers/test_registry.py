@@ -2,12 +2,14 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 
 from cawe_jax import classifier_names, load_classifier
 from cawe_jax.classifiers import hub, registry
 from cawe_jax.classifiers.registry import classifier_info, convert_checkpoint
+from cawe_jax.compilation import compile_clock
 
 EXPECTED_NAMES = [
   *(f"efficientnet-lite{i}" for i in range(3)),
@@ -95,3 +97,11 @@ def test_imagenet_names():
   assert len(names) == 1000
   assert names[340] == "zebra"
   assert all(isinstance(name, str) and name.strip() for name in names)
+
+
+def test_loading_compiles_nothing():
+  load_classifier("efficientnet-lite0")  # the first time weights are converted
+  jax.clear_caches()
+  with compile_clock() as clock:
+    load_classifier("efficientnet-lite0")
+  assert clock.seconds == 0

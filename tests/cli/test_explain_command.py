@@ -8,6 +8,7 @@ from PIL import Image
 from shell_runs import NAMES, QUICK, SIZE, names_in, report_of, write_photo
 
 import cawe_jax
+from cawe_jax.cli import explain as explain_command
 from cawe_jax.cli import main
 
 pytestmark = pytest.mark.usefixtures(
@@ -177,6 +178,18 @@ def test_a_photograph_by_name(explain, tmp_path):
   assert code == 0
   assert printed == [str(tmp_path / "out" / "chelsea.png")]
   assert report_of(tmp_path / "out", "chelsea")["image"] == "sample:chelsea"
+
+
+@pytest.mark.parametrize(("few", "is_estimated"), [(7, True), (8, False)])
+def test_only_a_long_run_is_estimated(
+  photo, tmp_path, capsys, monkeypatch, few, is_estimated
+):
+  monkeypatch.setattr(explain_command, "_FEW_EVALUATIONS", few)
+  monkeypatch.setattr(explain_command, "estimate_seconds", lambda *arguments: 90.0)
+  assert main(["explain", str(photo), *QUICK, "--out", str(tmp_path / "out")]) == 0
+  said = capsys.readouterr().err
+  assert "8 model evaluations" in said
+  assert ("8 model evaluations, about 90 s" in said) == is_estimated
 
 
 def test_quiet_says_nothing_and_else_what_was_found(photo, tmp_path, capsys):

@@ -328,8 +328,8 @@ def test_photographs_and_evaluations_can_be_chosen(
     assert "is not an integer of at least 1" in capsys.readouterr().err
 
 
-def grouped_convolutions(kernel_size, platform):
-  x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((kernel_size, kernel_size, 4))
+def grouped_convolutions(platform):
+  x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4))
   gradient = jax.jit(jax.grad(lambda x: jnp.sum(convolution.depthwise(x, kernel))))
   lowered = gradient.trace(x).lower(lowering_platforms=(platform,))
   return lowered.as_text().count("feature_group_count = 4")
@@ -339,8 +339,8 @@ def grouped_convolutions(kernel_size, platform):
 def test_the_form_of_depthwise_layers_is_set_inside_and_only_there(form, shifted):
   with accelerator.form_of_windows(form):
     for platform in ("cpu", "cuda"):
-      assert (grouped_convolutions(3, platform) == 0) == shifted
-  assert grouped_convolutions(3, "cpu") == 0
+      assert (grouped_convolutions(platform) == 0) == shifted
+  assert grouped_convolutions("cpu") == 0
 
 
 def test_explanations_of_a_folder_are_timed(monkeypatch, classifier, setting, capsys):

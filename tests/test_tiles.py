@@ -1,0 +1,58 @@
+"""Sums over tiles against sums over images and draws, one by one."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cawe_jax.tiles import Draws, Tile, sum_over_tiles
+
+STEP = 3
+KEYS = jax.random.split(jax.random.key(0), 3)
+VALUES = np.array([1.0, 10.0, 100.0], np.float32)
+
+
+def part(values, keys, weight):
+  noise = jax.vmap(jax.vmap(jax.random.uniform))(keys)
+  return jnp.sum(weight * jnp.sin(values[:, None] + noise), 1)
+
+
+@jax.jit(static_argnums=0)
+def summed(tile, values, count, active):
+  start = jnp.zeros(len(KEYS))
+  return sum_over_tiles(part, start, tile, (values,), KEYS, Draws(STEP, count, active))
+
+
+def one_by_one(count, active):
+  keys = [jax.random.fold_in(key, STEP) for key in KEYS]
+  noise = [
+    [float(jax.random.uniform(jax.random.fold_in(key, draw))) for draw in range(count)]
+    for key in keys
+  ]
+  return np.mean(np.sin(VALUES[:, None] + np.array(noise)), 1) * active
+
+
+@pytest.mark.parametrize(
+  "tile", [Tile(1, 1), Tile(1, 2, 2), Tile(2, 1, 2), Tile(2, 4), Tile(4, 2, 3)]
+)
+def test_every_image_and_draw_counts_once(tile):
+  for count, *active in itertools.product((1, 5), *[(True, False)] * 3):
+    found = summed(tile, VALUES, count, np.array(active))
+    # Sums of five 32-bit numbers, of sines of 100.
+    np.testing.assert_allclose(found, one_by_one(count, active), atol=2e-5)
+
+
+@pytest.mark.parametrize("tile", [Tile(2, 1), Tile(1, 1, 2)])
+def test_what_runs_over_the_end_is_no_image_that_has_stopped(tile):
+  values = np.array([np.nan, 10.0, np.nan], np.float32)
+  found = summed(tile, values, 1, np.array([False, True, False]))
+  assert found[0] == found[2] == 0
+  assert np.isfinite(found[1])
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_calls_of_a_turn_do_not_wait_for_each_other(calls):
+  lowered = summed.lower(Tile(1, 1, calls), VALUES, 6, np.ones(3, bool))
+  assert lowered.compile().as_text().count(" sine(") == calls
