@@ -20,7 +20,7 @@ from cawe_jax.devices import EVERYWHERE, SPLIT, local_mesh
 from cawe_jax.methods import Method
 from cawe_jax.objective import Estimate, Weights
 from cawe_jax.programs import Assessment, Carry, StepWeights, ToPrepare, Window
-from cawe_jax.tiles import Tile
+from cawe_jax.tiles import Tile, fit_tile
 from cawe_jax.types import Array, History, Mask
 
 # Rows of one network call on a device. Four keep the activations in a CPU's cache; an
@@ -144,14 +144,9 @@ class Session:
     return jax.tree.map(pad, tree)
 
   def _tile(self) -> Tile:
-    draws = min(self.rows, self.num_draws)
-    images = min(max(1, self.rows // draws), len(self._active) // self._mesh.size)
+    num_images = len(self._active) // self._mesh.size
     calls = _CALLS.get(jax.default_backend(), 1)
-    if draws % calls == 0:
-      return Tile(images, draws // calls, calls)
-    if images % calls == 0:
-      return Tile(images // calls, draws, calls)
-    return Tile(images, draws)
+    return fit_tile(self.rows, num_images, self.num_draws, calls)
 
   def _run(self, program: Callable, replicated: Any, batched: Any) -> Any:
     split = NamedSharding(self._mesh, SPLIT)

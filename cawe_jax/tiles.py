@@ -48,6 +48,29 @@ class Tile(NamedTuple):
   calls: int = 1
 
 
+def fit_tile(rows: int, num_images: int, num_draws: int, calls: int) -> Tile:
+  """The tile that holds at most ``rows`` obfuscations, in one call or in several.
+
+  Args:
+    rows: At least 1.
+    num_images: Of the batch.
+    num_draws: Of each image.
+    calls: How many there are where the tile's draws or its images divide among them;
+      otherwise there is one, because a call with nothing to do costs as much as another.
+
+  Example:
+    >>> fit_tile(rows=4, num_images=8, num_draws=2, calls=2)
+    Tile(images=2, draws=1, calls=2)
+  """
+  draws = min(rows, num_draws)
+  images = min(max(1, rows // draws), num_images)
+  if draws % calls == 0:
+    return Tile(images, draws // calls, calls)
+  if images % calls == 0:
+    return Tile(images // calls, draws, calls)
+  return Tile(images, draws)
+
+
 def sum_over_tiles(
   part: Callable[..., T],
   start: T,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cawe_jax.tiles import Draws, Tile, sum_over_tiles
+from cawe_jax.tiles import Draws, Tile, fit_tile, sum_over_tiles
 
 STEP = 3
 KEYS = jax.random.split(jax.random.key(0), 3)
@@ -56,3 +56,21 @@ def test_what_runs_over_the_end_is_no_image_that_has_stopped(tile):
 def test_calls_of_a_turn_do_not_wait_for_each_other(calls):
   lowered = summed.lower(Tile(1, 1, calls), VALUES, 6, np.ones(3, bool))
   assert lowered.compile().as_text().count(" sine(") == calls
+
+
+@pytest.mark.parametrize(
+  ("rows", "num_images", "num_draws", "calls", "tile"),
+  [
+    (4, 1, 2, 1, Tile(1, 2)),
+    (4, 1, 2, 2, Tile(1, 1, 2)),  # no more images than there are
+    (4, 8, 2, 2, Tile(2, 1, 2)),
+    (4, 1, 64, 2, Tile(1, 2, 2)),
+    (4, 8, 1, 2, Tile(2, 1, 2)),  # the images divide, the draws do not
+    (4, 1, 1, 2, Tile(1, 1)),
+    (4, 1, 3, 2, Tile(1, 3)),
+    (1, 8, 64, 2, Tile(1, 1)),
+    (256, 64, 2, 1, Tile(64, 2)),
+  ],
+)
+def test_a_tile_fits(rows, num_images, num_draws, calls, tile):
+  assert fit_tile(rows, num_images, num_draws, calls) == tile
