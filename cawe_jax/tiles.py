@@ -55,8 +55,8 @@ def fit_tile(rows: int, num_images: int, num_draws: int, calls: int) -> Tile:
     rows: At least 1.
     num_images: Of the batch.
     num_draws: Of each image.
-    calls: How many there are where the tile's draws or its images divide among them;
-      otherwise there is one, because a call with nothing to do costs as much as another.
+    calls: How many there are where the tile's draws or its images divide among them.
+      Otherwise there is one: a call with nothing to do costs as much as another.
 
   Example:
     >>> fit_tile(rows=4, num_images=8, num_draws=2, calls=2)
