@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,15 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def collect_garbage_rarely() -> None:
+  """Look for unused cycles of objects less often, for the whole process.
+
+  Tracing makes hundreds of thousands of objects that stay, and Python's collector reads
+  them over and over: it takes a tenth of the time until a run starts.
+  """
+  gc.set_threshold(100_000)
 
 
 @dataclasses.dataclass

@@ -116,35 +116,28 @@ def explain(
     image_ids=image_ids,
     rows=rows,
   )
-  zeros, empty = empty_masks(session)
   masks, num_steps, history = optimise(
-    session, classifier, method, empty, initial_masks, callback
+    session, classifier, method, initial_masks, callback
   )
-  found = session.assess(masks)
   # For an unsure prediction the empty mask is often the optimum, and no path of small
   # steps leads there.
+  zeros = jax.tree.map(np.zeros_like, masks)
+  found, empty = session.assess(masks), session.assess(zeros)
   better = empty.objective < found.objective
   masks, best = _where(better, (zeros, empty), (masks, found))
   explanation = assemble(session, masks, best, num_steps, history)
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
 
 
-def empty_masks(session: Session) -> tuple[Mask, Assessment]:
-  """Masks of zeros and what they are worth."""
-  zeros = jax.tree.map(np.zeros_like, session.crop(session.initial_masks))
-  return zeros, session.assess(zeros)
-
-
 def optimise(
   session: Session,
   classifier: Classifier,
   method: Method,
-  empty: Assessment,
   initial_masks: Mask | None,
   callback: Callback | None,
 ) -> tuple[Mask, np.ndarray, History]:
   """Masks, steps done ``[B]`` and history of one run."""
-  carry = session.start(initial_masks, empty.estimate.distortion)
+  carry = session.start(initial_masks)
   carry, history = _iterate(session, carry, classifier, method, callback)
   masks = _best_power(session, session.crop(carry.solver.mask), method.recipe.powers)
   return masks, session.crop(carry.num_steps), history

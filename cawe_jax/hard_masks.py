@@ -19,7 +19,7 @@ import numpy as np
 
 from cawe_jax import checks
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.explain import Callback, Progress, assemble, empty_masks, optimise
+from cawe_jax.explain import Callback, Progress, assemble, optimise
 from cawe_jax.methods import Method
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Explanation, Mask
@@ -80,10 +80,7 @@ def explain_budget(
     image_ids=image_ids,
     rows=rows,
   )
-  _, empty = empty_masks(session)
-  relaxed, num_steps, history = optimise(
-    session, classifier, method, empty, None, callback
-  )
+  relaxed, num_steps, history = optimise(session, classifier, method, None, callback)
   _, slope = _evaluate(session, relaxed)
   top = top_l(relaxed, budget, tie_break=jax.tree.map(np.negative, slope))
 

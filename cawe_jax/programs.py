@@ -32,6 +32,9 @@ NUM_FRESH_DRAWS = 64
 FRESH_STEP = 2**32 - 1
 """The step whose draws assess a mask; no run has as many steps."""
 
+NUM_ZERO_DRAWS = 8
+"""Draws that tell the solver what masks of zeros are worth."""
+
 NUM_CHOICE_DRAWS = 32
 """Draws on which the powers of a recipe are compared."""
 
@@ -131,15 +134,24 @@ class ToPrepare(NamedTuple):
   image_ids: Array
 
 
+class Prepared(NamedTuple):
+  """Problems and masks of B images, and the distortions ``[B]`` of masks of zeros."""
+
+  problems: Problem
+  initial_masks: Mask
+  zero_value: Array
+
+
 @_split_over_devices
 def prepare(
   structure: Structure,
   tile: Tile,
   classifier: Classifier,
-  key: Array,
+  replicated: tuple[Array, Array],
   batch: ToPrepare,
-) -> tuple[Problem, Mask]:
-  """Problems and initial masks."""
+) -> Prepared:
+  """What a run starts from; ``replicated`` is a key and how many draws of zeros."""
+  key, count = replicated
   clean_logits = _in_tiles(classifier, batch.images, tile)
   targets = jnp.where(batch.targets < 0, jnp.argmax(clean_logits, -1), batch.targets)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.image_ids)
@@ -149,7 +161,17 @@ def prepare(
     mask = structure.initial_mask.make(key, structure.objective.representation)
     return problem, mask
 
-  return jax.vmap(one)(batch.images, clean_logits, targets, keys)
+  problems, masks = jax.vmap(one)(batch.images, clean_logits, targets, keys)
+  everyone = jnp.ones(batch.targets.shape, bool)
+  zeros = objective_.expected_distortion(
+    structure.objective,
+    classifier,
+    tile._replace(calls=1),  # for a few draws another copy of the network does not pay
+    problems,
+    jax.tree.map(jnp.zeros_like, masks),
+    Draws(jnp.uint32(FRESH_STEP), count, everyone),
+  )
+  return Prepared(problems, masks, zeros.distortion)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -77,12 +77,14 @@ class Session:
     self._weights = self._pad(StepWeights(*_weights(method, self.size)))
     self._active = np.arange(len(self._weights.step_size)) < self.size
     batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
-    self.problems, self.initial_masks = self._run(programs.prepare, key, batch)
+    count = np.int32(self.num_different(programs.NUM_ZERO_DRAWS))
+    prepared = self._run(programs.prepare, (key, count), batch)
+    self.problems, self.initial_masks, self._zero_value = prepared
     logits = np.asarray(self.problems.clean_logits)[: self.size]
     checks.check_logits(logits, wanted, classifier, method)
     contracts.check_distortion(self._structure.objective.distortion, logits.shape[1])
 
-  def start(self, masks: Mask | None, zero_value: Array) -> Carry:
+  def start(self, masks: Mask | None = None) -> Carry:
     """The carry before the first step, from the given masks or the method's own."""
     if masks is None:
       masks = self.initial_masks
@@ -90,9 +92,7 @@ class Session:
       shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
       masks = self._pad(checks.check_masks("initial_masks", masks, shapes))
     active = jax.device_put(self._active)
-    return programs.start(
-      self._structure, masks, jax.device_put(self._pad(np.asarray(zero_value))), active
-    )
+    return programs.start(self._structure, masks, self._zero_value, active)
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.programs.segment`; the carry stays padded."""

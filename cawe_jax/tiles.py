@@ -97,6 +97,7 @@ def sum_over_tiles(
   draw_tiles = -(-draws.count // tile.draws)
   image_tiles = -(-num_active // tile.images)
   dtype = jax.tree.leaves(start)[0].dtype
+  part = jax.jit(part)  # traced once for all calls
 
   def add(index: Array, total: T) -> T:
     row = (index // draw_tiles) * tile.images + jnp.arange(tile.images)

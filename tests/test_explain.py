@@ -167,7 +167,7 @@ def test_four_programs_are_compiled_and_nothing_beside(classifier):
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
   # Whatever is computed outside of them takes 10 ms to compile, again and again.
-  assert names == ["jit(prepare)", "jit(assess)", "jit(start)", "jit(segment)"]
+  assert names == ["jit(prepare)", "jit(start)", "jit(segment)", "jit(assess)"]
 
 
 def test_the_network_is_traced_once_for_all_programs(classifier):
@@ -358,16 +358,16 @@ def test_the_whole_solver_exports_for_all_platforms():
   numbers = np.zeros(3, np.int32)
 
   def whole(classifier, images, targets, image_ids, weights, seed):
-    problems, masks = programs.prepare(
+    problems, masks, zero_value = programs.prepare(
       structure,
       tile,
       mesh,
       classifier,
-      jax.random.key(seed),
+      (jax.random.key(seed), jnp.int32(programs.NUM_ZERO_DRAWS)),
       programs.ToPrepare(images, targets, image_ids),
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
-    carry = programs.start(structure, masks, jnp.ones(3), jnp.ones(3, bool))
+    carry = programs.start(structure, masks, zero_value, jnp.ones(3, bool))
     window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
     carry, _ = programs.segment(
       structure, tile, mesh, classifier, window, (problems, step_weights, carry)

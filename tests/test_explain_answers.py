@@ -113,7 +113,7 @@ def test_powers_are_not_chosen_on_the_draws_that_assess(monkeypatch, classifier)
   found = explain(
     classifier, IMAGES[0], method(recipe=SGD._replace(powers=(1.0, 0.5))), key=KEY
   )
-  empty, one, half, last = seen
+  one, half, last, empty = seen
   assert one[0] == half[0] == (programs.CHOICE_STEP, programs.NUM_CHOICE_DRAWS)
   assert empty[0] == last[0] == ()  # the default, the draws of the report
   assert programs.CHOICE_STEP != programs.FRESH_STEP

@@ -117,3 +117,31 @@ def test_a_process_uses_its_own_devices_alone(monkeypatch, classifier):
   monkeypatch.setattr(jax, "devices", lambda *arguments: elsewhere)
   found = explain(classifier, IMAGES, METHOD, key=KEY)
   jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_the_solver_is_told_what_masks_of_zeros_are_worth(classifier):
+  told = []
+
+  def init(mask, zero_value):
+    jax.debug.callback(lambda value: told.append(np.asarray(value)), zero_value)
+    return solvers.SolverState(mask, ())
+
+  deaf = solvers.Solver("deaf", init, RECIPE.solver.step)
+  recipe = RECIPE._replace(solver=deaf)
+  session = Session(
+    classifier,
+    IMAGES,
+    METHOD._replace(recipe=recipe),
+    key=KEY,
+    targets=None,
+    image_ids=None,
+    rows=None,
+  )
+  session.start()
+  zeros = jax.tree.map(np.zeros_like, session.crop(session.initial_masks))
+  step, count = programs.FRESH_STEP, programs.NUM_ZERO_DRAWS
+  expected = session.estimate(zeros, step, count).distortion
+  jax.effects_barrier()
+  # The same draws in tiles of another shape, summed in another order.
+  np.testing.assert_allclose(told[0][: len(IMAGES)], expected, rtol=1e-5)
+  assert expected.max() > 1e-3

@@ -29,7 +29,11 @@ from cawe_jax.cli.console import (
 )
 from cawe_jax.cli.options import make_method
 from cawe_jax.cli.parts import own_parts
-from cawe_jax.compilation import compile_clock, use_compilation_cache
+from cawe_jax.compilation import (
+  collect_garbage_rarely,
+  compile_clock,
+  use_compilation_cache,
+)
 from cawe_jax.files import sha256
 from cawe_jax.images import Resize, image_id
 from cawe_jax.methods import Method
@@ -74,6 +78,7 @@ def run_explain(options: argparse.Namespace) -> int:
   method = make_method(options)
   folder = _writable_folder(options.out)
   use_compilation_cache()
+  collect_garbage_rarely()
   network = _load_network(options, messages)
   classifier = network.classifier
   # All images will have this size; what does not suit it is said once.

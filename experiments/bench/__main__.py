@@ -2,9 +2,9 @@
 
     python -m experiments.bench --images FOLDER      (make bench IMAGES=FOLDER)
 
-prints the parts of one evaluation, this library and PyTorch in turn, scaling, and the
-recipes against the stored results of the published algorithm. Without a folder the last
-is left out. Two photographs (the default) take about ten minutes of it, ten about 50
+prints the parts of one evaluation, this library and PyTorch in turn, scaling, how soon
+a command starts, and the recipes against the stored results of the published algorithm.
+Without a folder the last is left out. Two photographs (the default) take about ten minutes of it, ten about 50
 (estimated from two minutes and a half each for both settings). ``--full`` first runs
 the published algorithm wherever its result is not stored yet, two minutes or more for
 each photograph and setting.
@@ -26,7 +26,7 @@ def main() -> None:
   parser.add_argument("--full", action="store_true", help="run what is not stored")
   options = parser.parse_args()
   chosen = ["--images", str(options.images), "--count", str(options.count)]
-  parts = [["evaluation"], ["pairs"], ["scaling"]]
+  parts = [["evaluation"], ["pairs"], ["scaling"], ["start"]]
   if options.images:
     parts = [["published", *chosen], *parts] if options.full else parts
     parts.append(["quality", *chosen])

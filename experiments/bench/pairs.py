@@ -104,7 +104,7 @@ def segment_of_steps(
     image_ids=None,
     rows=None,
   )
-  carry = session.start(None, np.ones(len(images), np.float32))
+  carry = session.start()
   steps = max(1, min(SEGMENT_STEPS, 32 // recipe.num_draws))
   window = Window(*map(np.int32, (0, steps, recipe.num_steps, recipe.num_draws)))
   evaluations = steps * recipe.num_draws * len(images)

@@ -138,11 +138,10 @@ def search(
   """Search a mask for each seed as :func:`cawe_jax.explain` does, and score them."""
   explain = importlib.import_module("cawe_jax.explain")  # the name is a function's too
   session = open_session(classifier, photograph, method, seeds)
-  _, empty = explain.empty_masks(session)
   before = time.perf_counter()
   with compile_clock() as clock:
     masks, num_steps, history = explain.optimise(
-      session, classifier, method, empty, None, None
+      session, classifier, method, None, None
     )
   seconds = (time.perf_counter() - before - clock.seconds) / len(seeds)
   scores = score(classifier, photograph, method, masks)

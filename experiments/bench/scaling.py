@@ -100,7 +100,7 @@ def _measure(draws: int, size: int, batch: int, levels: int) -> dict[str, Any]:
     image_ids=np.arange(batch),
     rows=None,
   )
-  carry = session.start(None, np.ones(batch, np.float32))
+  carry = session.start()
   window = Window(*map(np.int32, (0, 1, recipe.num_steps, draws)))
   session.segment(carry, window)
   start = time.time() - float(os.environ["CALLED"])
