@@ -24,7 +24,7 @@ def use_compilation_cache() -> None:
   except OSError:
     return  # slower, not wrong
   jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

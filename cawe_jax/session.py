@@ -78,11 +78,16 @@ class Session:
     self._active = np.arange(len(self._weights.step_size)) < self.size
     batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
     count = np.int32(self.num_different(programs.NUM_ZERO_DRAWS))
-    prepared = self._run(programs.prepare, (key, count), batch)
+    try:
+      prepared = self._run(programs.prepare, (key, count), batch)
+    except Exception:
+      # Inside a program an error is JAX's, of many lines; this one names the part.
+      self._check_distortion(jax.eval_shape(classifier, images[:1]).shape[1])
+      raise
     self.problems, self.initial_masks, self._zero_value = prepared
     logits = np.asarray(self.problems.clean_logits)[: self.size]
     checks.check_logits(logits, wanted, classifier, method)
-    contracts.check_distortion(self._structure.objective.distortion, logits.shape[1])
+    self._check_distortion(logits.shape[1])
 
   def start(self, masks: Mask | None = None) -> Carry:
     """The carry before the first step, from the given masks or the method's own."""
@@ -130,6 +135,9 @@ class Session:
   def crop(self, tree: Any) -> Any:
     """Without the padding, as NumPy arrays."""
     return jax.tree.map(lambda x: np.asarray(x)[: self.size], tree)
+
+  def _check_distortion(self, num_outputs: int) -> None:
+    contracts.check_distortion(self._structure.objective.distortion, num_outputs)
 
   def _pad(self, tree: Any) -> Any:
     # A power of two for each device, so that few batch sizes are ever compiled; padding

@@ -135,9 +135,9 @@ def test_tuned_recipes_come_from_above_and_choose_a_power():
 
 
 def test_more_steps_are_smaller_ones():
-  # The root of the number of steps, as noise averages out; few are no larger than many.
+  # Above 200 all steps add up to the same.
   assert recipes.fast().step_size == recipes.tuned(50).step_size == 0.2
-  assert recipes.tuned(800).step_size == pytest.approx(0.1)
+  assert recipes.tuned(800).step_size == pytest.approx(0.05)
   assert recipes.default() == recipes.tuned(500)._replace(name="default")
 
 

@@ -40,14 +40,16 @@ def _call(folder: str) -> list[float]:
   """Seconds until each of ``COLUMNS`` in a process of its own."""
   command = [sys.executable, "-m", "experiments.bench.start", "--child"]
   before = time.time()
-  output = subprocess.run(
+  done = subprocess.run(
     [*command, folder],
     env=os.environ | {"CAWE_CACHE": folder},
-    check=True,
     capture_output=True,
     text=True,
-  ).stdout
-  times = [line.split()[1] for line in output.splitlines() if line.startswith("time ")]
+  )
+  if done.returncode:
+    raise SystemExit(done.stderr.strip().splitlines()[-1])
+  lines = done.stdout.splitlines()
+  times = [line.split()[1] for line in lines if line.startswith("time ")]
   return [float(value) - before for value in times]
 
 
