@@ -1,10 +1,16 @@
 """Compiled programs are kept between calls, and compiling is timed apart."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from cawe_jax.compilation import compile_clock, use_compilation_cache
+from cawe_jax.compilation import (
+  collect_garbage_rarely,
+  compile_clock,
+  use_compilation_cache,
+)
 
 _OPTIONS = (
   "jax_compilation_cache_dir",
@@ -35,6 +41,15 @@ def test_an_impossible_cache_is_no_error(tmp_path, monkeypatch, restored_options
   before = jax.config.jax_compilation_cache_dir
   use_compilation_cache()
   assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_garbage_is_collected_rarely():
+  before = gc.get_threshold()
+  try:
+    collect_garbage_rarely()
+    assert gc.get_threshold()[0] >= 10 * before[0]
+  finally:
+    gc.set_threshold(*before)
 
 
 def test_the_clock_counts_compiling_and_nothing_after():

@@ -74,3 +74,18 @@ def test_calls_of_a_turn_do_not_wait_for_each_other(calls):
 )
 def test_a_tile_fits(rows, num_images, num_draws, calls, tile):
   assert fit_tile(rows, num_images, num_draws, calls) == tile
+
+
+def test_what_is_summed_is_traced_once_for_all_calls():
+  traced = []
+
+  def noted(*arguments):
+    traced.append(arguments)
+    return part(*arguments)
+
+  def run(values):
+    draws = Draws(STEP, 6, np.ones(3, bool))
+    return sum_over_tiles(noted, jnp.zeros(3), Tile(1, 1, 3), (values,), KEYS, draws)
+
+  jax.eval_shape(run, VALUES)
+  assert len(traced) == 1

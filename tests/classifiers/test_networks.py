@@ -280,3 +280,21 @@ def test_attention_in_closed_form():
   actual = module.apply({"params": params}, tokens)[0]
   # Scores of order 10 in 32 bits go through the exponential.
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  "layer",
+  [
+    layers.Convolution(2, 3),
+    layers.DepthwiseConvolution(3),
+    layers.PatchConvolution(2, 2),
+    layers.Dense(2),
+    layers.Attention(2),
+  ],
+  ids=lambda layer: type(layer).__name__,
+)
+def test_initialisers_draw_nothing(layer):
+  # Flax traces them at every use of a parameter.
+  x = np.zeros((1, 8, 4), np.float32)
+  x = x if isinstance(layer, layers.Attention) else x[..., None].repeat(4, -1)
+  assert "random_bits" not in str(jax.make_jaxpr(layer.init)(jax.random.key(0), x))
