@@ -1,16 +1,10 @@
 """Compiled programs are kept between calls, and compiling is timed apart."""
 
-import gc
-
 import jax
 import jax.numpy as jnp
 import pytest
 
-from cawe_jax.compilation import (
-  collect_garbage_rarely,
-  compile_clock,
-  use_compilation_cache,
-)
+from cawe_jax.compilation import compile_clock, use_compilation_cache
 
 _OPTIONS = (
   "jax_compilation_cache_dir",
@@ -32,7 +26,8 @@ def test_the_command_keeps_compiled_programs(tmp_path, monkeypatch, restored_opt
   use_compilation_cache()
   assert jax.config.jax_compilation_cache_dir == str(tmp_path / "programs")
   assert (tmp_path / "programs").is_dir()
-  assert jax.config.jax_persistent_cache_min_compile_time_secs < 1
+  # The smallest program, a run's start, takes 70 ms.
+  assert jax.config.jax_persistent_cache_min_compile_time_secs < 0.05
 
 
 def test_an_impossible_cache_is_no_error(tmp_path, monkeypatch, restored_options):
@@ -41,15 +36,6 @@ def test_an_impossible_cache_is_no_error(tmp_path, monkeypatch, restored_options
   before = jax.config.jax_compilation_cache_dir
   use_compilation_cache()
   assert jax.config.jax_compilation_cache_dir == before
-
-
-def test_garbage_is_collected_rarely():
-  before = gc.get_threshold()
-  try:
-    collect_garbage_rarely()
-    assert gc.get_threshold()[0] >= 10 * before[0]
-  finally:
-    gc.set_threshold(*before)
 
 
 def test_the_clock_counts_compiling_and_nothing_after():

@@ -37,8 +37,8 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Of the training images' red, green and blue, as torchvision's weights have them."""
 
 # Weights are read from files. Flax traces a parameter's initialiser at every use, to
-# compare the shapes; a random one would take a third of the time until a run starts.
-_LOADED = nn.initializers.zeros
+# compare the shapes; random ones would be a third of tracing a network.
+_ZEROS = nn.initializers.zeros
 
 
 class Normalisation(nn.Module):
@@ -81,8 +81,8 @@ class Convolution(nn.Module):
     """``[N, H, W, C]`` to ``[N, H', W', D]``."""
     k = self.kernel_size
     shape = (k, k, x.shape[-1], self.features)
-    kernel = self.param("kernel", _LOADED, shape)
-    bias = self.param("bias", _LOADED, (self.features,))
+    kernel = self.param("kernel", _ZEROS, shape)
+    bias = self.param("bias", _ZEROS, (self.features,))
     return convolution.dense(x, kernel, self.stride, self.padding) + bias
 
 
@@ -97,8 +97,8 @@ class DepthwiseConvolution(nn.Module):
   def __call__(self, x: Array) -> Array:
     """``[N, H, W, C]`` to ``[N, H', W', C]``."""
     k, channels = self.kernel_size, x.shape[-1]
-    kernel = self.param("kernel", _LOADED, (k, k, channels))
-    bias = self.param("bias", _LOADED, (channels,))
+    kernel = self.param("kernel", _ZEROS, (k, k, channels))
+    bias = self.param("bias", _ZEROS, (channels,))
     return convolution.depthwise(x, kernel, self.stride, self.padding) + bias
 
 
@@ -118,15 +118,15 @@ class PatchConvolution(nn.Module):
     """``[N, H, W, C]`` to ``[N, H // k, W // k, D]``."""
     k = self.kernel_size
     shape = (k, k, x.shape[-1], self.features)
-    kernel = self.param("kernel", _LOADED, shape)
-    bias = self.param("bias", _LOADED, (self.features,))
+    kernel = self.param("kernel", _ZEROS, shape)
+    bias = self.param("bias", _ZEROS, (self.features,))
     return convolution.patches(x, kernel) + bias
 
 
 class Dense(nn.Dense):
   """A matrix product over the last axis, with a bias; on maps a 1 x 1 convolution."""
 
-  kernel_init: Callable = _LOADED
+  kernel_init: Callable = _ZEROS
 
 
 class LayerNorm(nn.Module):
@@ -142,7 +142,7 @@ class LayerNorm(nn.Module):
   def __call__(self, x: Array) -> Array:
     """``[..., C]`` to the same shape."""
     scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-    bias = self.param("bias", _LOADED, (x.shape[-1],))
+    bias = self.param("bias", _ZEROS, (x.shape[-1],))
     # Sums of many squares need the digits that bfloat16 does not have.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)

@@ -4,10 +4,10 @@
 
 prints the parts of one evaluation, this library and PyTorch in turn, scaling, how soon
 a command starts, and the recipes against the stored results of the published algorithm.
-Without a folder the last is left out. Two photographs (the default) take about ten
-minutes of it, ten about 50 (estimated from two minutes and a half each for both
-settings). ``--full`` first runs the published algorithm wherever its result is not
-stored yet, two minutes or more for each photograph and setting.
+Without a folder the last is left out. Two photographs (the default) take about a
+quarter of an hour, ten three quarters. ``--full`` first runs the published algorithm
+wherever its result is not stored yet, two minutes or more for each photograph and
+setting.
 """
 
 from __future__ import annotations

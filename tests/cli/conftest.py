@@ -1,6 +1,7 @@
 """A small network in the place of the real one, and `cawe explain` as a function."""
 
 import dataclasses
+import gc
 
 import jax
 import pytest
@@ -26,8 +27,9 @@ def tiny_network(monkeypatch, tiny):
       tiny if name == "efficientnet-lite0" else original(name, weights)
     ),
   )
-  folder = jax.config.jax_compilation_cache_dir
+  folder, thresholds = jax.config.jax_compilation_cache_dir, gc.get_threshold()
   yield
+  gc.set_threshold(*thresholds)
   jax.config.update("jax_compilation_cache_dir", folder)
 
 

@@ -1,5 +1,7 @@
 """The command from the shell's side: files, messages, exit codes."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,3 +204,9 @@ def test_quiet_says_nothing_and_else_what_was_found(photo, tmp_path, capsys):
   assert "8 model evaluations" in said
   assert f"{report['target_name']} (p = {report['probability']:.2f})" in said
   assert f"rate {100 * report['rate_l1']:.2f} %" in said
+
+
+def test_garbage_is_collected_rarely_while_a_program_is_traced(explain, photo):
+  gc.set_threshold(1000)  # about Python's own, whatever ran before
+  assert explain(photo)[0] == 0
+  assert gc.get_threshold()[0] > 10_000

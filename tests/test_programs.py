@@ -1,0 +1,122 @@
+"""The compiled programs: how many there are, what they hold, where they run."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from explaining import ADAM, HAAR, IMAGES, KEY, SHAPE, method
+from jax.sharding import Mesh
+
+from cawe_jax import Classifier, explain, programs, waveletx
+from cawe_jax.classifiers import convolution
+from cawe_jax.tiles import Tile
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def classifier(make_tiny_classifier):
+  return make_tiny_classifier(SHAPE)
+
+
+def test_four_programs_are_compiled_and_nothing_beside(classifier):
+  names = []
+
+  def listen(event, duration, **details):
+    if event == "/jax/core/compile/backend_compile_duration":
+      names.append(details["fun_name"])
+
+  jax.clear_caches()
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    explain(classifier, IMAGES[0], method(20.0), key=KEY)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  # Whatever is computed outside of them takes 10 ms to compile, again and again.
+  assert names == ["jit(prepare)", "jit(start)", "jit(segment)", "jit(assess)"]
+
+
+def test_the_network_is_traced_once_for_all_programs(classifier):
+  traces = []
+
+  def apply(params, images):
+    if isinstance(images, jax.core.Tracer):
+      traces.append(images.shape)
+    return classifier.apply(params, images)
+
+  own = Classifier(apply, classifier.params, SHAPE[:2])
+  explain(own, IMAGES[0], method(20.0), key=KEY, rows=1)
+  # Preparation, steps and looks at the end, forward and back.
+  assert traces == [(1, *SHAPE)]
+
+
+def test_calls_side_by_side_are_copies_for_steps_alone(classifier):
+  """Every copy of a network takes longer to load, and preparing has eight draws."""
+  structure = method(20.0).bind(SHAPE)
+  numbers = np.zeros(1, np.int32)
+  lowered = programs.prepare.lower(
+    structure,
+    Tile(1, 1, calls=2),
+    Mesh(np.array(jax.devices()[:1]), ("images",)),
+    classifier,
+    (KEY, jnp.int32(programs.NUM_ZERO_DRAWS)),
+    programs.ToPrepare(IMAGES[:1], numbers, numbers.astype(np.uint32)),
+  )
+  assert lowered.compile().as_text().count(" tanh(") == 2  # the image, and zeros
+
+
+def convolutional(params, images):
+  x = jax.nn.relu6(convolution.dense(images, params["dense"], 2))
+  x = jax.nn.relu6(convolution.depthwise(x, params["depthwise"], 2))
+  return x.mean((1, 2)) @ params["classifier"]
+
+
+def test_the_whole_solver_exports_for_all_platforms():
+  rng = np.random.default_rng(0)
+  shapes = {"dense": (3, 3, 3, 8), "depthwise": (5, 5, 8), "classifier": (8, 5)}
+  params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+  network = Classifier(convolutional, params, SHAPE[:2])
+  several = waveletx(0.2, representation=HAAR, recipe=ADAM)
+  structure, tile = several.bind(SHAPE), Tile(1, 2)
+  mesh = Mesh(np.array(jax.devices()), ("images",))
+  images = np.zeros((3, *SHAPE), np.float32)
+  numbers = np.zeros(3, np.int32)
+
+  def whole(classifier, images, targets, image_ids, weights, seed):
+    problems, masks, zero_value = programs.prepare(
+      structure,
+      tile,
+      mesh,
+      classifier,
+      (jax.random.key(seed), jnp.int32(programs.NUM_ZERO_DRAWS)),
+      programs.ToPrepare(images, targets, image_ids),
+    )
+    step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
+    carry = programs.start(structure, masks, zero_value, jnp.ones(3, bool))
+    window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
+    carry, _ = programs.segment(
+      structure, tile, mesh, classifier, window, (problems, step_weights, carry)
+    )
+    done = programs.assess(
+      structure,
+      tile,
+      mesh,
+      classifier,
+      (jnp.uint32(programs.FRESH_STEP), jnp.int32(programs.NUM_FRESH_DRAWS)),
+      (problems, step_weights.weights, carry.solver.mask, carry.active),
+    )
+    return done.objective, carry.solver.mask
+
+  platforms = ("cpu", "cuda", "tpu")
+
+  # Only the classifier is a class of our own; its parameters can be exported.
+  def flat_whole(params, *rest):
+    return whole(Classifier(convolutional, params, SHAPE[:2]), *rest)
+
+  exported = jax.export.export(jax.jit(flat_whole), platforms=platforms)(
+    network.params, images, numbers - 1, numbers.astype(np.uint32), numbers + 0.5, 0
+  )
+  assert exported.platforms == platforms
+  # Both ways of convolving are inside; the platform decides when it runs.
+  assert "stablehlo.convolution" in exported.mlir_module()
