@@ -39,11 +39,10 @@ def check_method(method: Method) -> None:
       raise ValueError(f"{name} is {value}; it must be finite and at least 0")
   if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
     raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
-  powers = recipe.powers
-  if not powers or not all(math.isfinite(power) and power > 0 for power in powers):
+  power = recipe.power
+  if not (math.isfinite(power) and power > 0):
     raise ValueError(
-      f"powers is {powers}; it must be numbers above 0, at least one: (1.0,) keeps the "
-      "mask as it is"
+      f"power is {power}; it must be a finite number above 0: 1 keeps the mask as it is"
     )
   for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
     if not (isinstance(count, int) and 1 <= count < 2**31):

@@ -139,23 +139,9 @@ def optimise(
   """Masks, steps done ``[B]`` and history of one run."""
   carry = session.start(initial_masks)
   carry, history = _iterate(session, carry, classifier, method, callback)
-  masks = _best_power(session, session.crop(carry.solver.mask), method.recipe.powers)
+  power = np.float32(method.recipe.power)
+  masks = jax.tree.map(lambda s: s**power, session.crop(carry.solver.mask))
   return masks, session.crop(carry.num_steps), history
-
-
-def _best_power(session: Session, masks: Mask, powers: tuple[float, ...]) -> Mask:
-  """Of every mask the power with the least objective, on draws that no run has seen."""
-  candidates = [jax.tree.map(lambda s, p=power: s**p, masks) for power in powers]
-  if len(candidates) == 1:
-    return candidates[0]
-  objectives = [
-    session.assess(candidate, programs.CHOICE_STEP, programs.NUM_CHOICE_DRAWS).objective
-    for candidate in candidates
-  ]
-  best = np.argmin(objectives, axis=0)
-  return jax.tree.map(
-    lambda *leaves: np.stack([leaves[b][i] for i, b in enumerate(best)]), *candidates
-  )
 
 
 def _iterate(

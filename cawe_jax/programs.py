@@ -35,12 +35,6 @@ FRESH_STEP = 2**32 - 1
 NUM_ZERO_DRAWS = 8
 """Draws that tell the solver what masks of zeros are worth."""
 
-NUM_CHOICE_DRAWS = 32
-"""Draws on which the powers of a recipe are compared."""
-
-CHOICE_STEP = FRESH_STEP - 1
-"""The step whose draws those are: a mask is not assessed on what it was chosen by."""
-
 
 class StepWeights(NamedTuple):
   """Weights of B images and the solver's full step size, each ``[B]``."""

@@ -28,8 +28,7 @@ class Recipe(NamedTuple):
     step_size: Multiplies the solver's updates, above 0.
     num_steps: At most, at least 1.
     num_draws: Per step and image, at least 1.
-    powers: Above 0. The last mask is raised to each, entry by entry, and the one with
-      the least objective on fresh draws is kept; below 1 it keeps more.
+    power: Above 0. Each entry of the last mask is raised to it; below 1 it keeps more.
   """
 
   name: str
@@ -40,7 +39,7 @@ class Recipe(NamedTuple):
   step_size: float
   num_steps: int
   num_draws: int
-  powers: tuple[float, ...] = (1.0,)
+  power: float = 1.0
 
 
 def default() -> Recipe:
@@ -76,7 +75,7 @@ def tuned(num_steps: int) -> Recipe:
     step_size=0.2 * min(1.0, 200 / max(num_steps, 1)),
     num_steps=num_steps,
     num_draws=2,
-    powers=(1.0, 0.9, 0.8),
+    power=0.9,
   )
 
 

@@ -20,11 +20,9 @@ from cawe_jax import (
   explain,
   perturbations,
   pixel_rde,
-  programs,
   recipes,
   schedules,
 )
-from cawe_jax.session import Session
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -77,61 +75,34 @@ def test_pixel_rde_finds_planted_pixels():
   assert float(found.distortion) < 0.01
 
 
-def test_of_the_powers_of_a_mask_the_best_is_kept_for_each_image():
-  image = np.random.default_rng(3).uniform(0.5, 1, SQUARE).astype(np.float32)
-  multipliers = np.array([0.0, 0.7], np.float32)
-  powers = (2.0, 1.0, 0.5)
-  # A mask of one value s has the margin 12 s - 10.
-  values = 0.9 ** np.array(powers)
-  probability, clean = (1 / (1 + np.exp(10 - 12 * x)) for x in (values, 1.0))
-  objectives = (clean - probability) ** 2 + multipliers[:, None] * values
-  best = objectives.argmin(axis=1)
-  assert best.tolist() == [2, 1]
-  still = SGD._replace(step_size=1e-9, num_steps=1, powers=powers)
+def test_the_last_mask_is_raised_to_the_power():
+  # A step too small to change float32: the mask is the initial one to the power.
+  still = SGD._replace(step_size=1e-9, num_steps=1, power=0.5)
+  values = np.linspace(0.6, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
   found = explain(
-    planted((12 / 256 / image).ravel()),
-    np.stack([image, image]),
-    pixel_rde(multipliers, perturbation=perturbations.zeros(), recipe=still),
+    planted(np.full(256, 12 / 256, np.float32)),
+    np.ones(SQUARE, np.float32),
+    pixel_rde(0.0, perturbation=perturbations.zeros(), recipe=still),
     key=KEY,
-    initial_masks=(np.full((2, 1, 16, 16, 1), 0.9, np.float32),),
+    initial_masks=(values,),
   )
-  for i in range(2):
-    np.testing.assert_allclose(found.mask[0][i], values[best[i]], rtol=1e-5)
-  # float32 sums of 256 terms
-  np.testing.assert_allclose(found.objective, objectives.min(axis=1), rtol=1e-4)
+  np.testing.assert_allclose(found.mask[0], values**0.5, rtol=1e-6)
+  # What is reported is the raised mask's.
+  margin = 12 * np.mean(found.mask[0]) - 10
+  score = 1 / (1 + np.exp(-margin))
+  assert float(found.score_with_noise) == pytest.approx(score, rel=1e-4)
+  assert float(found.rate) == pytest.approx(np.mean(values**0.5), rel=1e-5)
 
 
-def test_powers_are_not_chosen_on_the_draws_that_assess(monkeypatch, classifier):
-  seen = []
-  assess = Session.assess
-
-  def spy(session, masks, *draws):
-    seen.append((draws, flat(masks).mean()))
-    return assess(session, masks, *draws)
-
-  monkeypatch.setattr(Session, "assess", spy)
-  found = explain(
-    classifier, IMAGES[0], method(recipe=SGD._replace(powers=(1.0, 0.5))), key=KEY
-  )
-  one, half, last, empty = seen
-  assert one[0] == half[0] == (programs.CHOICE_STEP, programs.NUM_CHOICE_DRAWS)
-  assert empty[0] == last[0] == ()  # the default, the draws of the report
-  assert programs.CHOICE_STEP != programs.FRESH_STEP
-  assert one[1] < half[1]
-  assert last[1] in (one[1], half[1])
-  assert flat(found.mask).mean() in (0, last[1])
-
-
-def test_tuned_recipes_come_from_above_and_choose_a_power():
+def test_tuned_recipes_come_from_above_and_raise_the_last_mask():
   # The published ones do neither: their results are the papers'.
   for made in (recipes.fast(), recipes.default()):
     assert made.schedule.multiplier(0.0, 20.0) == 40.0
     assert made.schedule.multiplier(0.5, 20.0) == 20.0
-    assert made.powers[0] == 1.0
-    assert len(made.powers) > 1
+    assert made.power == 0.9
   for made in (recipes.eccv2022(), recipes.cvpr2023()):
     assert made.schedule.multiplier(0.0, 20.0) == 20.0
-    assert made.powers == (1.0,)
+    assert made.power == 1.0
 
 
 def test_more_steps_are_smaller_ones():

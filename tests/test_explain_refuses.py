@@ -101,9 +101,8 @@ BAD_METHODS = {
   "num_steps is 2.5": lambda: with_recipe(num_steps=2.5),
   "num_draws is 0": lambda: with_recipe(num_draws=0),
   "num_draws is -3": lambda: with_recipe(num_draws=-3),
-  "powers is (); it must be numbers above 0": lambda: with_recipe(powers=()),
-  "powers is (1.0, 0.0)": lambda: with_recipe(powers=(1.0, 0.0)),
-  "powers is (inf,)": lambda: with_recipe(powers=(float("inf"),)),
+  "power is 0.0; it must be a finite number above 0": lambda: with_recipe(power=0.0),
+  "power is inf": lambda: with_recipe(power=float("inf")),
 }
 
 

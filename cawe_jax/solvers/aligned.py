@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cawe_jax.memo import memoised
 from cawe_jax.solvers.solver import (
@@ -21,6 +22,7 @@ from cawe_jax.types import Array, Mask
 _TINY = 1e-30
 _SAFE_DECAY = 0.9
 _SIZE_DECAY = 0.97
+_ROWS = 16
 
 
 class _Moments(NamedTuple):
@@ -31,18 +33,21 @@ class _Moments(NamedTuple):
 
 
 class _Aligned(NamedTuple):
-  """Memory of :func:`aligned`: running means, and the guard's values."""
+  """Memory of :func:`aligned`: running means, and the guard's values.
+
+  What there is one of for each entry is flat, see ``_flatten``; the rest is ``[B]``.
+  """
 
   count: Array
-  direction: Any
-  residual: Any
+  direction: _Moments
+  residual: _Moments
   factor: _Moments
   length: Array
   usual_size: Array
-  clean_direction: Mask
+  clean_direction: Array
   zero_value: Array
   recent_value: Array
-  safe_mask: Mask
+  safe_mask: Array
   safe_count: Array
 
 
@@ -105,10 +110,9 @@ def aligned(
   """
 
   def init(mask: Mask, zero_value: Array) -> SolverState:
-    zeros = jax.tree.map(jnp.zeros_like, mask)
+    zeros = jnp.zeros_like(_flatten(mask))
     zero = jnp.zeros_like(zero_value)
-    many = jax.tree.map(lambda x: _Moments(x, x), zeros)
-    one = _Moments(zero, zero)
+    many, one = _Moments(zeros, zeros), _Moments(zero, zero)
     memory = _Aligned(
       zero, many, many, one, zero, zero, zeros, zero_value, zero, zeros, zero
     )
@@ -117,100 +121,100 @@ def aligned(
   def step(
     oracle: Oracle, state: SolverState, step_size: Array
   ) -> tuple[SolverState, Evaluation]:
-    evaluation, memory, mask = oracle(state.mask), state.memory, state.mask
+    evaluation, memory = oracle(state.mask), state.memory
+    s, gradient, direction, slope = map(
+      _flatten,
+      (
+        state.mask,
+        evaluation.gradient,
+        evaluation.direction,
+        evaluation.penalty_gradient,
+      ),
+    )
+    z_hat = memory.clean_direction
     count = memory.count + 1
     # The first step has no earlier direction to compare with.
     earlier = jnp.maximum(memory.count, 1)
 
-    def along(gradient: Mask) -> Array:
-      parts = jax.tree.map(
-        lambda g, z, s: jnp.sum(g * z * s, tuple(range(1, s.ndim))),
-        gradient,
-        memory.clean_direction,
-        mask,
-      )
-      return sum(jax.tree.leaves(parts))
+    def along(gradient: Array) -> Array:
+      return jnp.sum(gradient * z_hat * s, axis=(1, 2))
 
-    length = _running(decay, memory.length, along(evaluation.direction))
+    length = _running(decay, memory.length, along(direction))
     usual = length / (1 - decay**earlier)
     known = jnp.abs(usual) > _TINY
-    ratio = jnp.where(known, along(evaluation.gradient) / jnp.where(known, usual, 1), 0)
+    ratio = jnp.where(known, along(gradient) / jnp.where(known, usual, 1), 0)
     # Remembered as it is: a mean of shortened sizes dies out where harm is rare.
     usual_size = _running(_SIZE_DECAY, memory.usual_size, jnp.abs(ratio))
     longest = outlier * memory.usual_size / (1 - _SIZE_DECAY**earlier)
     is_outlier = (memory.count >= _independent(decay)) & (jnp.abs(ratio) > longest)
     scale = jnp.where(is_outlier, longest / jnp.maximum(jnp.abs(ratio), _TINY), 1)
-    gradient = jax.tree.map(lambda g: per_image(scale, g) * g, evaluation.gradient)
     factor = _add(decay, memory.factor, scale * ratio)
     raw_beta, beta_error = _estimate(decay, earlier, factor)
     beta = _shrink(raw_beta, beta_error, caution)
+    b, b_error = per_image(beta, s), per_image(beta_error, s)
 
-    def add_residual(g: Array, z: Array, moments: _Moments) -> _Moments:
-      return _add(decay, moments, g - per_image(beta, z) * z)
-
-    def add(z: Array, moments: _Moments) -> _Moments:
-      return _add(decay, moments, z)
-
-    direction = jax.tree.map(add, evaluation.direction, memory.direction)
-    residual = jax.tree.map(
-      add_residual, gradient, evaluation.direction, memory.residual
-    )
+    directions = _add(decay, memory.direction, direction)
+    residual = per_image(scale, s) * gradient - b * direction
+    residuals = _add(decay, memory.residual, residual)
+    z, z_error = _estimate(decay, count, directions)
+    r, r_error = _estimate(decay, count, residuals)
+    clean = _shrink(z, z_error, caution)
+    g = b * clean + _shrink(r, r_error, residual_caution)
+    error = b**2 * z_error + b_error * z**2 + r_error
+    u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
     calm = jnp.clip(brake * memory.zero_value / (memory.recent_value + _TINY), 0, 1)
+    u *= jnp.where(u > 0, per_image(calm, s), 1)
+    moved = project(s - per_image(step_size, s) * (s + floor) / (1 + floor) * u)
 
-    def clean(s: Array, direction: _Moments) -> Array:
-      return _shrink(*_estimate(decay, count, direction), caution)
-
-    def move(
-      s: Array, z_hat: Array, direction: _Moments, residual: _Moments, slope: Array
-    ) -> Array:
-      b, b_error = per_image(beta, s), per_image(beta_error, s)
-      z, z_error = _estimate(decay, count, direction)
-      r, r_error = _estimate(decay, count, residual)
-      g = b * z_hat + _shrink(r, r_error, residual_caution)
-      error = b**2 * z_error + b_error * z**2 + r_error
-      u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
-      u *= jnp.where(u > 0, per_image(calm, s), 1)
-      return s - per_image(step_size, s) * (s + floor) / (1 + floor) * u
-
-    clean_direction = jax.tree.map(clean, mask, direction)
-    moved = project(
-      jax.tree.map(
-        move, mask, clean_direction, direction, residual, evaluation.penalty_gradient
-      )
-    )
     recent = (memory.recent_value + evaluation.value) / 2
     collapsed = recent > collapse * memory.zero_value
-
-    def where_collapsed(yes: Array, no: Array) -> Array:
-      return jnp.where(per_image(collapsed, yes), yes, no)
-
-    def restore(s: Array, safe: Array) -> Array:
-      weight = 1 - _SAFE_DECAY ** per_image(memory.safe_count, safe)
-      return where_collapsed(jnp.maximum(s, safe / jnp.maximum(weight, _TINY)), s)
-
-    def keep_safe(safe: Array, s: Array) -> Array:
-      return where_collapsed(safe, _running(_SAFE_DECAY, safe, s))
+    lost = per_image(collapsed, s)
+    weight = 1 - _SAFE_DECAY ** per_image(memory.safe_count, s)
+    safe = memory.safe_mask / jnp.maximum(weight, _TINY)
 
     new = _Aligned(
       count,
-      direction,
-      residual,
+      directions,
+      residuals,
       factor,
       length,
       usual_size,
-      clean_direction,
+      clean,
       memory.zero_value,
-      where_collapsed(recent / 2, recent),
-      jax.tree.map(keep_safe, memory.safe_mask, mask),
+      jnp.where(collapsed, recent / 2, recent),
+      jnp.where(lost, memory.safe_mask, _running(_SAFE_DECAY, memory.safe_mask, s)),
       memory.safe_count + ~collapsed,
     )
-    return SolverState(jax.tree.map(restore, moved, memory.safe_mask), new), evaluation
+    mask = jnp.where(lost, jnp.maximum(moved, safe), moved)
+    return SolverState(_unflatten(mask, state.mask), new), evaluation
 
   settings = (
     f"decay={decay}, caution={caution}, residual_caution={residual_caution}, "
     f"floor={floor}, outlier={outlier}, brake={brake}, collapse={collapse}"
   )
   return Solver(f"aligned({settings})", init, step)
+
+
+def _flatten(mask: Mask) -> Array:
+  """Masks of any leaves as ``[B, 16, n]``, filled up with zeros.
+
+  An odd number of entries in a row would keep a CPU from computing several at once, and
+  each leaf by itself would be a dozen small programs.
+  """
+  leaves = jax.tree.leaves(mask)
+  flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+  rest = -flat.shape[1] % _ROWS**2
+  return jnp.pad(flat, ((0, 0), (0, rest))).reshape(len(flat), _ROWS, -1)
+
+
+def _unflatten(flat: Array, like: Mask) -> Mask:
+  """The masks that ``_flatten`` made ``[B, 16, n]`` of."""
+  leaves, tree = jax.tree.flatten(like)
+  ends = np.cumsum([leaf[0].size for leaf in leaves])
+  flat = flat.reshape(len(flat), -1)
+  parts = jnp.split(flat[:, : ends[-1]], ends[:-1], axis=1)
+  pairs = zip(parts, leaves, strict=True)
+  return jax.tree.unflatten(tree, [x.reshape(leaf.shape) for x, leaf in pairs])
 
 
 def _running(decay: float, mean: Array, new: Array) -> Array:
