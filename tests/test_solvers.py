@@ -319,6 +319,43 @@ def test_the_guard_leads_back_from_a_collapse(guard, recovers):
     assert kept < 0.1
 
 
+def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
+  solver = solvers.aligned()
+  rng = np.random.default_rng(8)
+
+  def end(cut):
+    """Forty noisy steps on masks of 24 entries, in leaves as ``cut`` makes them."""
+
+    def oracle(noise, mask):
+      flat = jnp.concatenate([leaf.reshape(BATCH, -1) for leaf in mask], 1)
+      change = flat - joined
+      return solvers.Evaluation(
+        jnp.sum(change**2, 1) / 2,
+        cut(change * noise),
+        cut(change),
+        jnp.zeros(BATCH),
+        cut(jnp.full_like(change, 0.01)),
+      )
+
+    state = solver.init(cut(jnp.ones_like(joined)), jnp.full(BATCH, 1e3))
+    for noise in noises:
+      state, _ = solver.step(lambda m, n=noise: oracle(n, m), state, STEP_SIZES)
+    return state
+
+  joined = np.concatenate([leaf.reshape(BATCH, -1) for leaf in random_masks(4)], 1)
+  noises = rng.lognormal(0, 1, (40, *joined.shape)).astype(np.float32)
+  whole = end(lambda flat: (flat.reshape(BATCH, 1, 24, 1),))
+  parts = end(
+    lambda flat: (flat[:, :5].reshape(BATCH, 5), flat[:, 5:].reshape(BATCH, 19, 1))
+  )
+  assert [leaf.shape for leaf in parts.mask] == [(BATCH, 5), (BATCH, 19, 1)]
+  together = np.concatenate([leaf.reshape(BATCH, -1) for leaf in parts.mask], 1)
+  assert np.mean((together > 0) & (together < 1)) > 0.1
+  np.testing.assert_array_equal(together, whole.mask[0].reshape(BATCH, -1))
+  # XLA computes several entries at once only in rows of even length.
+  assert whole.memory.direction.mean.shape[-1] % 16 == 0
+
+
 def test_names_tell_the_settings():
   assert solvers.adam(b2=0.9).name == "adam(b1=0.9, b2=0.9, eps=1e-08)"
   assert solvers.projected(optax.sgd(1.0), "sgd").name == "sgd"

@@ -178,9 +178,13 @@ def test_seeds_are_added_and_each_is_what_it_is_alone(
   histories = {tuple(result.history) for result in (first, *others)}
   assert len(histories) == 3
   (second,) = published._with_library(setting, photograph, classifier, [1])
-  np.testing.assert_allclose(
-    second.score.distortions, others[0].score.distortions, rtol=1e-3
+  # Sums of a batch are added up in another order, and Adam's normalised steps let that
+  # grow; another seed is a thousand times as far away.
+  in_batch, another = (
+    np.abs(np.subtract(second.score.distortions, result.score.distortions)).mean()
+    for result in others
   )
+  assert in_batch < 0.01 * another
   printed = capsys.readouterr().out.splitlines()[-1].split()[2:]
   assert printed == [f"{result.score.objective:.5f}" for result in (first, *others)]
 
