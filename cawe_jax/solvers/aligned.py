@@ -164,7 +164,7 @@ def aligned(
     u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
     calm = jnp.clip(brake * memory.zero_value / (memory.recent_value + _TINY), 0, 1)
     u *= jnp.where(u > 0, per_image(calm, s), 1)
-    moved = project(s - per_image(step_size, s) * (s + floor) / (1 + floor) * u)
+    moved = s - per_image(step_size, s) * (s + floor) / (1 + floor) * u
 
     recent = (memory.recent_value + evaluation.value) / 2
     collapsed = recent > collapse * memory.zero_value
@@ -186,7 +186,7 @@ def aligned(
       memory.safe_count + ~collapsed,
     )
     mask = jnp.where(lost, jnp.maximum(moved, safe), moved)
-    return SolverState(_unflatten(mask, state.mask), new), evaluation
+    return SolverState(project(_unflatten(mask, state.mask)), new), evaluation
 
   settings = (
     f"decay={decay}, caution={caution}, residual_caution={residual_caution}, "
