@@ -19,12 +19,11 @@ import numpy as np
 from cawe_jax.inpainting import harmonic
 from cawe_jax.memo import memoised
 from cawe_jax.random_bits import unrolled
+from cawe_jax.rows import even_rows
 from cawe_jax.types import Array, Coefficients, Mask, Perturbation, Representation
 
 Inpainter = Callable[[Array, Array], Array]
 """``(known * image [H, W, C], known [H, W, 1] in [0, 1]) -> image [H, W, C]``."""
-
-_NOISE_ROWS = 16
 
 
 class Statistics(NamedTuple):
@@ -269,9 +268,7 @@ def _symmetric_uniform(key: Array, shape: tuple[int, ...], dtype) -> Array:
 def _noise(key: Array, like: Coefficients, noise_fn: Callable) -> Coefficients:
   """Independent noise for every leaf, cut from one draw: one program to compile."""
   ends = np.cumsum([leaf.size for leaf in like])
-  # Of a row whose length is odd, a CPU makes one number at a time; rows of this shape
-  # also divide among its cores.
-  shape = (_NOISE_ROWS, -(-int(ends[-1]) // (16 * _NOISE_ROWS)) * 16)
+  shape = even_rows(int(ends[-1]))
   flat = noise_fn(unrolled(key), shape, like[0].dtype).ravel()[: ends[-1]]
   parts = jnp.split(flat, ends[:-1])
   return tuple(p.reshape(leaf.shape) for p, leaf in zip(parts, like, strict=True))

@@ -105,14 +105,10 @@ class Session:
     carry, history = self._run(programs.segment, window, batch)
     return carry, self.crop(history)
 
-  def assess(
-    self,
-    masks: Mask,
-    step: int = programs.FRESH_STEP,
-    count: int = programs.NUM_FRESH_DRAWS,
-  ) -> Assessment:
-    """See :func:`cawe_jax.programs.assess`; by default on draws that no run sees."""
-    draws = np.uint32(step), np.int32(self.num_different(count))
+  def assess(self, masks: Mask) -> Assessment:
+    """See :func:`cawe_jax.programs.assess`; on draws that no run sees."""
+    count = self.num_different(programs.NUM_FRESH_DRAWS)
+    draws = np.uint32(programs.FRESH_STEP), np.int32(count)
     batch = self.problems, self._weights.weights, self._pad(masks), self._active
     return self.crop(self._run(programs.assess, draws, batch))
 

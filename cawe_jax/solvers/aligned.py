@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.memo import memoised
+from cawe_jax.rows import even_rows
 from cawe_jax.solvers.solver import (
   Evaluation,
   Oracle,
@@ -22,7 +23,6 @@ from cawe_jax.types import Array, Mask
 _TINY = 1e-30
 _SAFE_DECAY = 0.9
 _SIZE_DECAY = 0.97
-_ROWS = 16
 
 
 class _Moments(NamedTuple):
@@ -44,7 +44,6 @@ class _Aligned(NamedTuple):
   factor: _Moments
   length: Array
   usual_size: Array
-  clean_direction: Array
   zero_value: Array
   recent_value: Array
   safe_mask: Array
@@ -113,9 +112,7 @@ def aligned(
     zeros = jnp.zeros_like(_flatten(mask))
     zero = jnp.zeros_like(zero_value)
     many, one = _Moments(zeros, zeros), _Moments(zero, zero)
-    memory = _Aligned(
-      zero, many, many, one, zero, zero, zeros, zero_value, zero, zeros, zero
-    )
+    memory = _Aligned(zero, many, many, one, zero, zero, zero_value, zero, zeros, zero)
     return SolverState(mask, memory)
 
   def step(
@@ -131,18 +128,18 @@ def aligned(
         evaluation.penalty_gradient,
       ),
     )
-    z_hat = memory.clean_direction
     count = memory.count + 1
     # The first step has no earlier direction to compare with.
     earlier = jnp.maximum(memory.count, 1)
+    known_direction = _shrink(*_estimate(decay, earlier, memory.direction), caution)
 
     def along(gradient: Array) -> Array:
-      return jnp.sum(gradient * z_hat * s, axis=(1, 2))
+      return jnp.sum(gradient * known_direction * s, axis=(1, 2))
 
     length = _running(decay, memory.length, along(direction))
     usual = length / (1 - decay**earlier)
-    known = jnp.abs(usual) > _TINY
-    ratio = jnp.where(known, along(gradient) / jnp.where(known, usual, 1), 0)
+    has_length = jnp.abs(usual) > _TINY
+    ratio = jnp.where(has_length, along(gradient) / jnp.where(has_length, usual, 1), 0)
     # Remembered as it is: a mean of shortened sizes dies out where harm is rare.
     usual_size = _running(_SIZE_DECAY, memory.usual_size, jnp.abs(ratio))
     longest = outlier * memory.usual_size / (1 - _SIZE_DECAY**earlier)
@@ -158,8 +155,7 @@ def aligned(
     residuals = _add(decay, memory.residual, residual)
     z, z_error = _estimate(decay, count, directions)
     r, r_error = _estimate(decay, count, residuals)
-    clean = _shrink(z, z_error, caution)
-    g = b * clean + _shrink(r, r_error, residual_caution)
+    g = b * _shrink(z, z_error, caution) + _shrink(r, r_error, residual_caution)
     error = b**2 * z_error + b_error * z**2 + r_error
     u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
     calm = jnp.clip(brake * memory.zero_value / (memory.recent_value + _TINY), 0, 1)
@@ -179,7 +175,6 @@ def aligned(
       factor,
       length,
       usual_size,
-      clean,
       memory.zero_value,
       jnp.where(collapsed, recent / 2, recent),
       jnp.where(lost, memory.safe_mask, _running(_SAFE_DECAY, memory.safe_mask, s)),
@@ -196,19 +191,19 @@ def aligned(
 
 
 def _flatten(mask: Mask) -> Array:
-  """Masks of any leaves as ``[B, 16, n]``, filled up with zeros.
+  """Masks of any leaves as ``[B, rows, n]``, filled up with zeros.
 
-  An odd number of entries in a row would keep a CPU from computing several at once, and
-  each leaf by itself would be a dozen small programs.
+  Each leaf by itself would be a dozen small programs, and slow ones: see ``even_rows``.
   """
   leaves = jax.tree.leaves(mask)
   flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
-  rest = -flat.shape[1] % _ROWS**2
-  return jnp.pad(flat, ((0, 0), (0, rest))).reshape(len(flat), _ROWS, -1)
+  rows, length = even_rows(flat.shape[1])
+  padding = rows * length - flat.shape[1]
+  return jnp.pad(flat, ((0, 0), (0, padding))).reshape(len(flat), rows, length)
 
 
 def _unflatten(flat: Array, like: Mask) -> Mask:
-  """The masks that ``_flatten`` made ``[B, 16, n]`` of."""
+  """What ``_flatten`` was given; ``like`` is a mask of the same leaves."""
   leaves, tree = jax.tree.flatten(like)
   ends = np.cumsum([leaf[0].size for leaf in leaves])
   flat = flat.reshape(len(flat), -1)

@@ -1,0 +1,290 @@
+"""The `aligned` solver on gradients that are made, with noise that is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from solving import BATCH, GOAL, STEP_SIZES, UNGUARDED, random_masks, run
+
+from cawe_jax import solvers
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def decreasing(num_steps, first=0.2):
+  return first * (1 - np.arange(num_steps)[:, None] / num_steps) * np.ones(BATCH)
+
+
+def test_aligned_finds_the_minimiser_where_there_is_no_noise():
+  slope = tuple(np.full_like(leaf, 0.3) for leaf in GOAL)
+  steps = decreasing(300)
+  state, _ = run(
+    UNGUARDED, random_masks(0), slope=slope, step_sizes=steps, num_steps=300
+  )
+  inside = 0
+  for leaf, goal in zip(state.mask, GOAL, strict=True):
+    # (s - goal) + 0.3 = 0. An error of at least a few per cent is always assumed.
+    np.testing.assert_allclose(leaf, np.clip(goal - 0.3, 0, 1), atol=0.03)
+    inside += np.sum((goal > 0.3) & (goal < 1.3))
+  assert inside > 10
+
+
+def test_aligned_clears_what_is_only_noise_and_keeps_what_is_not():
+  num_steps, slope = 300, 0.1
+  rng = np.random.default_rng(3)
+  noise = tuple(
+    rng.normal(size=(num_steps, *leaf.shape)).astype(np.float32) for leaf in GOAL
+  )
+
+  def end(solver, signal):
+    """The masks after steps on gradients ``signal + noise``, from one half."""
+
+    @jax.jit
+    def step(state, drawn, step_size):
+      def oracle(mask):
+        gradient = tuple(signal + leaf for leaf in drawn)
+        slopes = jax.tree.map(lambda s: jnp.full_like(s, slope), mask)
+        nothing = jax.tree.map(jnp.zeros_like, mask)
+        zero = jnp.zeros(BATCH)
+        return solvers.Evaluation(zero, gradient, nothing, zero, slopes)
+
+      return solver.step(oracle, state, step_size)[0]
+
+    halves = tuple(np.full_like(leaf, 0.5) for leaf in GOAL)
+    state = solver.init(halves, jnp.ones(BATCH))
+    for i, step_size in enumerate(decreasing(num_steps)):
+      state = step(state, tuple(leaf[i] for leaf in noise), step_size)
+    return np.concatenate([np.ravel(leaf) for leaf in state.mask])
+
+  # Without noise the minimiser is 0 where the slope wins, 1 where the signal does.
+  cleared, wandering = (
+    end(solver, 0.0) for solver in (solvers.aligned(), solvers.adam())
+  )
+  assert cleared.mean() < 0.1
+  assert wandering.mean() > 2 * cleared.mean()
+  assert end(solvers.aligned(), -1.0).mean() > 0.95
+
+
+# Half the entries have a direction of 1, the others 0, seen with noise in every step.
+# Against a slope of 1/2 the best mask is the direction itself.
+DIRECTION = np.array([1.0, 0.0], np.float32).repeat(200)
+
+
+def seen_directions(rng, num_steps):
+  return DIRECTION + rng.normal(size=(num_steps, 400)).astype(np.float32)
+
+
+def error_with_gradients(gradients, directions, solver):
+  """Mean distance to the best mask, from one half; both arrays are ``[N, 400]``."""
+  return np.abs(end_with_gradients(gradients, directions, solver) - DIRECTION).mean()
+
+
+def end_with_gradients(gradients, directions, solver):
+  """The last mask, ``[400]``."""
+
+  @jax.jit
+  def step(state, gradient, direction, step_size):
+    def oracle(mask):
+      zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5),)
+      return solvers.Evaluation(zero, (gradient,), (direction,), zero, slopes)
+
+    return solver.step(oracle, state, step_size)[0]
+
+  state = solver.init((np.full((1, 400), 0.5, np.float32),), jnp.ones(1))
+  step_sizes = decreasing(len(gradients))[:, :1]
+  for gradient, direction, size in zip(gradients, directions, step_sizes, strict=True):
+    state = step(state, gradient[None], direction[None], size)
+  return np.asarray(state.mask[0][0])
+
+
+def test_aligned_reads_a_rare_gradient_off_its_direction():
+  # One step in five does harm, as in a Monte-Carlo gradient of a distortion.
+  num_steps = 150
+  rng = np.random.default_rng(4)
+  seen = seen_directions(rng, num_steps)
+  harm = np.where(rng.random(num_steps) < 0.2, -8, 0).astype(np.float32)
+  gradients = harm[:, None] * seen
+  with_direction, without = (
+    error_with_gradients(gradients, directions, solvers.aligned())
+    for directions in (seen, np.zeros_like(seen))
+  )
+  # Without it, no entry has enough evidence and the rate clears the mask: 1/2.
+  assert with_direction < 0.1
+  assert without > 0.4
+
+
+def test_aligned_moves_slowly_where_noise_exceeds_the_slope():
+  # No direction is known; half of the entries have noise ten times the slope of 1/2.
+  rng = np.random.default_rng(6)
+  noise = 5 * rng.normal(size=(20, 400)).astype(np.float32) * DIRECTION
+  mask = end_with_gradients(noise, np.zeros_like(noise), solvers.aligned())
+  noisy, silent = mask[:200].mean(), mask[200:].mean()
+  assert silent < 0.1
+  # With a third of the error it is 0.13.
+  assert noisy > 0.17
+
+
+def factor_of(gradients, directions, solver):
+  """Mean and spread of the factor after ``[N, 400]`` of each, at a mask of ones."""
+
+  @jax.jit
+  def step(state, gradient, direction):
+    def oracle(mask):
+      zero, nothing = jnp.zeros(1), (jnp.zeros((1, 400)),)
+      return solvers.Evaluation(zero, (gradient,), (direction,), zero, nothing)
+
+    return solver.step(oracle, state, jnp.zeros(1))[0]
+
+  state = solver.init((np.ones((1, 400), np.float32),), jnp.ones(1))
+  for gradient, direction in zip(gradients, directions, strict=True):
+    state = step(state, gradient[None], direction[None])
+  mean, square = (float(x[0]) for x in state.memory.factor)
+  return mean, (square - mean**2) ** 0.5
+
+
+def test_the_factor_is_read_off_earlier_directions():
+  # What is noise in a direction is in its gradient too, with the other sign: with the
+  # step's own direction in the product, the noise would count with itself.
+  rng = np.random.default_rng(11)
+  noise = 3 * rng.normal(size=(200, 400)).astype(np.float32)
+  true = -2
+  mean, spread = factor_of(
+    true * DIRECTION + 4 * noise, DIRECTION + noise, solvers.aligned(outlier=1e9)
+  )
+  # A mean of some twenty steps; the noise with itself would make it positive.
+  assert abs(mean - true) < 3 * spread / 19**0.5
+  assert mean < 0
+
+
+def test_the_factor_is_read_off_entries_whose_direction_is_known():
+  rng = np.random.default_rng(12)
+  known = np.where(np.arange(400) < 8, 1.0, 0.0).astype(np.float32)
+  seen, other = known + rng.normal(size=(2, 200, 400)).astype(np.float32)
+  of_known_entries, of_all = (
+    factor_of(-other, seen, solvers.aligned(caution=caution))[1] for caution in (2, 0)
+  )
+  # Of the directions' noise 1/19 is remembered. 8 entries with and 392 without a
+  # direction: sqrt(8) and sqrt(392 / 19) beside the 8 of the direction itself.
+  assert of_known_entries < 0.8 * of_all
+
+
+def test_the_brake_slows_entries_that_fall_and_none_that_rise():
+  slope = np.array([[1.0, 1.0, -1.0, -1.0]], np.float32)
+
+  def moved(value):
+    """By the second step from one half, the first that knows a value."""
+    solver = solvers.aligned(brake=0.02, collapse=1.0)
+
+    def oracle(mask):
+      nothing = (jnp.zeros((1, 4)),)
+      return solvers.Evaluation(
+        jnp.full(1, value), nothing, nothing, jnp.zeros(1), (slope,)
+      )
+
+    state = solver.init((np.full((1, 4), 0.5, np.float32),), jnp.ones(1))
+    first, _ = solver.step(oracle, state, jnp.full(1, 0.1))
+    second, _ = solver.step(oracle, first, jnp.full(1, 0.1))
+    return second.mask[0][0] - first.mask[0][0]
+
+  free, slowed = moved(0.0), moved(0.5)
+  assert np.all(free[:2] < -0.04)
+  # Half of the value is remembered: a share of 0.25, which is above 0.02.
+  np.testing.assert_allclose(slowed[:2], free[:2] * 0.02 / 0.25, rtol=1e-4)
+  np.testing.assert_allclose(slowed[2:], free[2:], rtol=1e-6)
+
+
+def test_aligned_does_not_follow_one_outlier():
+  # One gradient in the middle is 300 times as long as any other: one sample of noise.
+  num_steps = 150
+  rng = np.random.default_rng(5)
+  seen = seen_directions(rng, num_steps)
+  gradients = -seen
+  gradients[num_steps // 2] *= 300
+  usual, following = (
+    error_with_gradients(gradients, seen, solver)
+    for solver in (solvers.aligned(), solvers.aligned(outlier=np.inf))
+  )
+  assert usual < 0.005
+  assert following > 0.05
+
+
+def test_aligned_shortens_also_what_an_outlier_is_beside_its_direction():
+  # Two of them, of which the step's direction knows nothing, late in the run.
+  num_steps, outliers = 80, [60, 61]
+  rng = np.random.default_rng(5)
+  seen, elsewhere = seen_directions(rng, num_steps), seen_directions(rng, num_steps)
+  gradients, directions = -seen, seen.copy()
+  gradients[outliers] *= 300
+  directions[outliers] = elsewhere[outliers]
+  # Shortened along the direction alone it is above 0.002.
+  assert error_with_gradients(gradients, directions, solvers.aligned()) < 0.0015
+
+
+@pytest.mark.parametrize(("guard", "recovers"), [(0.25, True), (1.0, False)])
+def test_the_guard_leads_back_from_a_collapse(guard, recovers):
+  # The loss is 1 - sigmoid(20 (mean - 1/2)): flat as soon as too much is lost, which
+  # one step of 0.8 does. Against a rate of slope 1 the best is 20 p (1 - p) = 1.
+  solver = solvers.aligned(brake=1.0, collapse=guard)
+
+  @jax.jit
+  def step(state, step_size):
+    def loss(mask):
+      mean = sum(jnp.sum(leaf) for leaf in mask) / 24
+      return 1 - jax.nn.sigmoid(20 * (mean - 0.5))
+
+    def oracle(mask):
+      value, gradient = jax.vmap(jax.value_and_grad(loss))(mask)
+      slope = jax.tree.map(lambda s: jnp.full_like(s, 1 / 24), mask)
+      return solvers.Evaluation(value, gradient, gradient, value, slope)
+
+    return solver.step(oracle, state, jnp.full(BATCH, step_size))
+
+  state = solver.init(tuple(np.ones_like(leaf) for leaf in GOAL), jnp.ones(BATCH))
+  values = []
+  for step_size in [0.8] + 60 * [0.1]:
+    state, evaluation = step(state, step_size)
+    values.append(evaluation.value)
+  assert np.max(values) > 0.9  # it did collapse
+  kept = np.mean([leaf.mean() for leaf in state.mask])
+  if recovers:
+    assert kept > 0.4
+    assert np.mean(values[-20:]) < 0.25
+  else:
+    assert kept < 0.1
+
+
+def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
+  solver = solvers.aligned()
+  rng = np.random.default_rng(8)
+
+  def end(cut):
+    """Forty noisy steps on masks of 24 entries, in leaves as ``cut`` makes them."""
+
+    def oracle(noise, mask):
+      flat = jnp.concatenate([leaf.reshape(BATCH, -1) for leaf in mask], 1)
+      change = flat - joined
+      return solvers.Evaluation(
+        jnp.sum(change**2, 1) / 2,
+        cut(change * noise),
+        cut(change),
+        jnp.zeros(BATCH),
+        cut(jnp.full_like(change, 0.01)),
+      )
+
+    state = solver.init(cut(jnp.ones_like(joined)), jnp.full(BATCH, 1e3))
+    for noise in noises:
+      state, _ = solver.step(lambda m, n=noise: oracle(n, m), state, STEP_SIZES)
+    return state
+
+  joined = np.concatenate([leaf.reshape(BATCH, -1) for leaf in random_masks(4)], 1)
+  noises = rng.lognormal(0, 1, (40, *joined.shape)).astype(np.float32)
+  whole = end(lambda flat: (flat.reshape(BATCH, 1, 24, 1),))
+  parts = end(
+    lambda flat: (flat[:, :5].reshape(BATCH, 5), flat[:, 5:].reshape(BATCH, 19, 1))
+  )
+  assert [leaf.shape for leaf in parts.mask] == [(BATCH, 5), (BATCH, 19, 1)]
+  together = np.concatenate([leaf.reshape(BATCH, -1) for leaf in parts.mask], 1)
+  assert np.mean((together > 0) & (together < 1)) > 0.1
+  np.testing.assert_array_equal(together, whole.mask[0].reshape(BATCH, -1))
+  # XLA computes several entries at once only in rows of even length.
+  assert whole.memory.direction.mean.shape[-1] % 16 == 0
