@@ -39,10 +39,12 @@ def check_method(method: Method) -> None:
       raise ValueError(f"{name} is {value}; it must be finite and at least 0")
   if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
     raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
-  power = recipe.power
-  if not (math.isfinite(power) and power > 0):
+  if np.shape(recipe.contrast) != (2,) or not (
+    0 <= recipe.contrast[0] < recipe.contrast[1] <= 1
+  ):
     raise ValueError(
-      f"power is {power}; it must be a finite number above 0: 1 keeps the mask as it is"
+      f"contrast is {recipe.contrast}; it must be two numbers, 0 <= low < high <= 1: "
+      "(0, 1) keeps the mask as it is"
     )
   for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
     if not (isinstance(count, int) and 1 <= count < 2**31):

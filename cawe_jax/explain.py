@@ -139,8 +139,7 @@ def optimise(
   """Masks, steps done ``[B]`` and history of one run."""
   carry = session.start(initial_masks)
   carry, history = _iterate(session, carry, classifier, method, callback)
-  power = np.float32(method.recipe.power)
-  masks = jax.tree.map(lambda s: s**power, session.crop(carry.solver.mask))
+  masks = _stretch(session.crop(carry.solver.mask), *method.recipe.contrast)
   return masks, session.crop(carry.num_steps), history
 
 
@@ -193,6 +192,11 @@ def _suspects(classifier: Classifier, method: Method) -> str:
     f"classifier {classifier.name!r} (finite on the images, perhaps not when masked)",
   ]
   return ", ".join(named)
+
+
+def _stretch(masks: Mask, low: float, high: float) -> Mask:
+  low, high = np.float32(low), np.float32(high)
+  return jax.tree.map(lambda s: np.clip((s - low) / (high - low), 0, 1), masks)
 
 
 def _shorten(history: History, length: int) -> History:

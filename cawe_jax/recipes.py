@@ -28,7 +28,8 @@ class Recipe(NamedTuple):
     step_size: Multiplies the solver's updates, above 0.
     num_steps: At most, at least 1.
     num_draws: Per step and image, at least 1.
-    power: Above 0. Each entry of the last mask is raised to it; below 1 it keeps more.
+    contrast: Two numbers, 0 <= low < high <= 1. Entries of the last mask below the
+      first become 0, those above the second 1, and what is between is stretched.
   """
 
   name: str
@@ -39,7 +40,7 @@ class Recipe(NamedTuple):
   step_size: float
   num_steps: int
   num_draws: int
-  power: float = 1.0
+  contrast: tuple[float, float] = (0.0, 1.0)
 
 
 def default() -> Recipe:
@@ -75,7 +76,7 @@ def tuned(num_steps: int) -> Recipe:
     step_size=0.2 * min(1.0, 200 / max(num_steps, 1)),
     num_steps=num_steps,
     num_draws=2,
-    power=0.9,
+    contrast=(0.04, 0.9),
   )
 
 

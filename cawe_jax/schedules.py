@@ -43,7 +43,7 @@ def linear_decay() -> Schedule:
 
 
 @memoised
-def continuation(start: float = 2.0) -> Schedule:
+def continuation(start: float = 3.0) -> Schedule:
   """The multiplier falls to its final value over the first half of the run.
 
   It begins at ``start`` times that and falls in a straight line, as the step size does

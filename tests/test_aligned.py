@@ -98,19 +98,19 @@ def end_with_gradients(gradients, directions, solver):
 
 
 def test_aligned_reads_a_rare_gradient_off_its_direction():
-  # One step in five does harm, as in a Monte-Carlo gradient of a distortion.
+  # Two steps in five do harm, seen through noise of twice the direction.
   num_steps = 150
   rng = np.random.default_rng(4)
-  seen = seen_directions(rng, num_steps)
-  harm = np.where(rng.random(num_steps) < 0.2, -8, 0).astype(np.float32)
+  seen = DIRECTION + 2 * rng.normal(size=(num_steps, 400)).astype(np.float32)
+  harm = np.where(rng.random(num_steps) < 0.4, -4, 0).astype(np.float32)
   gradients = harm[:, None] * seen
   with_direction, without = (
     error_with_gradients(gradients, directions, solvers.aligned())
     for directions in (seen, np.zeros_like(seen))
   )
-  # Without it, no entry has enough evidence and the rate clears the mask: 1/2.
+  # Without it, too few entries have enough evidence and the rate clears them: 1/2.
   assert with_direction < 0.1
-  assert without > 0.4
+  assert without > 0.3
 
 
 def test_aligned_moves_slowly_where_noise_exceeds_the_slope():

@@ -75,10 +75,12 @@ def test_pixel_rde_finds_planted_pixels():
   assert float(found.distortion) < 0.01
 
 
-def test_the_last_mask_is_raised_to_the_power():
-  # A step too small to change float32: the mask is the initial one to the power.
-  still = SGD._replace(step_size=1e-9, num_steps=1, power=0.5)
-  values = np.linspace(0.6, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
+def test_the_last_mask_is_stretched_to_the_contrast():
+  # A step too small to change float32: the mask is the initial one, stretched.
+  still = SGD._replace(step_size=1e-9, num_steps=1, contrast=(0.1, 0.6))
+  values = np.linspace(0.3, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
+  values[0, 0, :8] = np.linspace(0, 0.2, 8)[:, None]
+  wanted = np.interp(values, [0.1, 0.6], [0, 1])
   found = explain(
     planted(np.full(256, 12 / 256, np.float32)),
     np.ones(SQUARE, np.float32),
@@ -86,23 +88,23 @@ def test_the_last_mask_is_raised_to_the_power():
     key=KEY,
     initial_masks=(values,),
   )
-  np.testing.assert_allclose(found.mask[0], values**0.5, rtol=1e-6)
-  # What is reported is the raised mask's.
+  np.testing.assert_allclose(found.mask[0], wanted, atol=1e-6)
+  # What is reported is the stretched mask's.
   margin = 12 * np.mean(found.mask[0]) - 10
   score = 1 / (1 + np.exp(-margin))
   assert float(found.score_with_noise) == pytest.approx(score, rel=1e-4)
-  assert float(found.rate) == pytest.approx(np.mean(values**0.5), rel=1e-5)
+  assert float(found.rate) == pytest.approx(np.mean(wanted), rel=1e-5)
 
 
-def test_tuned_recipes_come_from_above_and_raise_the_last_mask():
+def test_tuned_recipes_come_from_above_and_stretch_the_last_mask():
   # The published ones do neither: their results are the papers'.
   for made in (recipes.fast(), recipes.default()):
-    assert made.schedule.multiplier(0.0, 20.0) == 40.0
+    assert made.schedule.multiplier(0.0, 20.0) == 60.0
     assert made.schedule.multiplier(0.5, 20.0) == 20.0
-    assert made.power == 0.9
+    assert made.contrast == (0.04, 0.9)
   for made in (recipes.eccv2022(), recipes.cvpr2023()):
     assert made.schedule.multiplier(0.0, 20.0) == 20.0
-    assert made.power == 1.0
+    assert made.contrast == (0.0, 1.0)
 
 
 def test_more_steps_are_smaller_ones():

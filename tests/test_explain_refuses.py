@@ -101,8 +101,12 @@ BAD_METHODS = {
   "num_steps is 2.5": lambda: with_recipe(num_steps=2.5),
   "num_draws is 0": lambda: with_recipe(num_draws=0),
   "num_draws is -3": lambda: with_recipe(num_draws=-3),
-  "power is 0.0; it must be a finite number above 0": lambda: with_recipe(power=0.0),
-  "power is inf": lambda: with_recipe(power=float("inf")),
+  "contrast is (0.5, 0.5); it must be two numbers": lambda: with_recipe(
+    contrast=(0.5, 0.5)
+  ),
+  "contrast is (-0.1, 1)": lambda: with_recipe(contrast=(-0.1, 1)),
+  "contrast is (0, nan)": lambda: with_recipe(contrast=(0, float("nan"))),
+  "contrast is 0.9": lambda: with_recipe(contrast=0.9),
 }
 
 

@@ -54,9 +54,9 @@ class _Aligned(NamedTuple):
 def aligned(
   decay: float = 0.9,
   caution: float = 0.6,
-  residual_caution: float = 1.5,
+  residual_caution: float = 1.3,
   floor: float = 0.3,
-  outlier: float = 3.0,
+  outlier: float = 2.5,
   brake: float = 0.02,
   collapse: float = 0.25,
 ) -> Solver:

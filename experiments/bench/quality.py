@@ -35,7 +35,7 @@ from experiments.bench.runs import (
   sure_photographs,
 )
 
-EVALUATIONS = (400, 500, 700, 950)
+EVALUATIONS = (400, 500, 700, 1000)
 ADAM = recipes.default()._replace(
   solver=solvers.adam(), step_size=recipes.cvpr2023().step_size
 )
@@ -124,7 +124,7 @@ def main() -> None:
     nargs="+",
     type=machine.at_least_one,
     default=EVALUATIONS,
-    help="how many a search may take, growing (400 500 700 950)",
+    help="how many a search may take, growing (400 500 700 1000)",
   )
   options = parser.parse_args()
   classifier = cawe.load_classifier("efficientnet-lite0")
