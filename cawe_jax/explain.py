@@ -195,8 +195,8 @@ def _suspects(classifier: Classifier, method: Method) -> str:
 
 
 def _stretch(masks: Mask, low: float, high: float) -> Mask:
-  low, high = np.float32(low), np.float32(high)
-  return jax.tree.map(lambda s: np.clip((s - low) / (high - low), 0, 1), masks)
+  start, length = np.float32(low), np.float32(high - low)
+  return jax.tree.map(lambda s: np.clip((s - start) / length, 0, 1), masks)
 
 
 def _shorten(history: History, length: int) -> History:

@@ -56,7 +56,7 @@ def aligned(
   caution: float = 0.6,
   residual_caution: float = 1.3,
   floor: float = 0.3,
-  outlier: float = 2.5,
+  outlier: float = 2.0,
   brake: float = 0.02,
   collapse: float = 0.25,
 ) -> Solver:

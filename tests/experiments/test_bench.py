@@ -255,6 +255,23 @@ def test_the_speed_up_is_of_wall_time_without_compilation(
   assert row.adam.seconds < 5 * row.results[0].seconds + 0.2
 
 
+def test_of_several_seeds_the_median_one_counts(monkeypatch):
+  def found(classifier, photograph, method, seeds):
+    values = [0.3, 0.1, 0.2, 0.9, 0.05][: len(seeds)]
+    return [runs.Run((), Score([v, v], 0.0), 1.0, 10, []) for v in values]
+
+  monkeypatch.setattr(quality, "search", found)
+  stored = [published.Published(Score([0.1, 0.1], 0.0), [], 100)]
+
+  def ratio(*seeds):
+    recipe = recipes.default()
+    row = quality.measure("uniform-1", None, stored, None, 1.0, [recipe], *seeds)
+    return row.results[0].ratio
+
+  assert ratio() == pytest.approx(3)
+  assert ratio(3) == ratio(5) == pytest.approx(2)
+
+
 def test_a_table_says_when_nothing_is_stored(classifier, folder, setting, capsys):
   photographs = runs.sure_photographs(folder, classifier, 1)
   quality.report(setting, photographs, classifier, 1000.0, [recipes.cvpr2023()])
