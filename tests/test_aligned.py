@@ -97,7 +97,7 @@ def end_with_gradients(gradients, directions, solver):
   return np.asarray(state.mask[0][0])
 
 
-def test_aligned_reads_a_rare_gradient_off_its_direction():
+def test_aligned_reads_a_noisy_gradient_off_its_direction():
   # Half of the steps do harm, seen through noise of twice the direction.
   num_steps = 150
   rng = np.random.default_rng(4)

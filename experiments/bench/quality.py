@@ -161,7 +161,7 @@ def report(
   classifier: Any,
   reference_milliseconds: float,
   tuned: Sequence[Recipe],
-  seeds: int = 1,
+  seeds: int,
 ) -> None:
   """Print the table of one setting, line by line as results come."""
   print(f"\n{setting}: objective over that of 4,800 published evaluations")
@@ -226,7 +226,7 @@ def measure(
   classifier: Any,
   reference_milliseconds: float,
   tuned: Sequence[Recipe],
-  seeds: int = 1,
+  seeds: int,
 ) -> Row:
   """Search with ``ADAM`` and every tuned recipe, and compare the typical seed."""
   usual = typical(stored)
