@@ -98,8 +98,8 @@ def aligned(
     caution: c for z and beta.
     residual_caution: c for r.
     floor: f above; small is close to a multiplicative update.
-    outlier: Times the average size beyond which a step's gradient is shortened, above 1.
-      Where harm is rare and yet all that matters, take 3 or more.
+    outlier: Times the average size beyond which a step's gradient is shortened, above
+      1. Where harm is rare and yet all that matters, take 3 or more.
     brake: Share of the value at a mask of zeros above which entries fall slowly.
     collapse: Share that counts as collapse, in (0, 1].
 
