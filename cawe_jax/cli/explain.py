@@ -143,6 +143,8 @@ def _read_jobs(
       if not options.force and results.is_finished(folder, job_stem, request):
         messages.say(f"{name}: finished before with these settings ({job_stem}.json)")
       else:
+        if (folder / f"{job_stem}.json").is_file():
+          messages.say(f"{name}: the results in {job_stem}.json will be replaced")
         jobs.append(_Job(name, job_stem, image, target, request))
   return jobs, failures
 

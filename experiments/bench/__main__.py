@@ -6,8 +6,8 @@ prints the parts of one evaluation, this library and PyTorch in turn, scaling, h
 a command starts, and the recipes against the stored results of the published algorithm.
 Without a folder the last is left out. Two photographs (the default) take about a
 quarter of an hour, ten three quarters. ``--full`` first runs the published algorithm
-wherever its result is not stored yet, two minutes or more for each photograph and
-setting.
+wherever its result is not stored yet: five seeds for each photograph and setting, of
+one to three minutes each.
 """
 
 from __future__ import annotations

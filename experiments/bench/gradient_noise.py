@@ -2,8 +2,8 @@
 
     python -m experiments.bench.gradient_noise --images FOLDER
 
-explains the first photographs of a folder with the default recipe, in part, and prints
-for the two published settings what 128 further draws tell at that mask:
+explains the first photographs of a folder with the default recipe in fewer steps, and
+prints for the two published settings what 128 further draws tell at that mask:
 
 - the signal-to-noise ratio of one draw, energy of the mean over energy of the noise,
   for the gradient and for the direction (see :class:`cawe_jax.objective.Gradients`);

@@ -193,7 +193,10 @@ def report(
   if rows:
     _summarise(rows)
   else:
-    print("no published result is stored for these photographs")
+    print(
+      "no published result is stored for these photographs; python -m "
+      "experiments.bench.published --images FOLDER makes them"
+    )
 
 
 def _summarise(rows: list[Row]) -> None:

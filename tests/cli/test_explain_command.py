@@ -194,6 +194,15 @@ def test_only_a_long_run_is_estimated(
   assert ("8 model evaluations, about 90 s" in said) == is_estimated
 
 
+def test_it_is_said_before_results_are_replaced(photo, tmp_path, capsys):
+  arguments = ["explain", str(photo), *QUICK, "--out", str(tmp_path)]
+  said = []
+  for options in ([], [], ["--seed=1"], ["--seed=1", "--force"]):
+    assert main([*arguments, *options]) == 0
+    said.append("photo.json will be replaced" in capsys.readouterr().err)
+  assert said == [False, False, True, True]
+
+
 def test_quiet_says_nothing_and_else_what_was_found(photo, tmp_path, capsys):
   arguments = ["explain", str(photo), *QUICK, "--out", str(tmp_path / "out")]
   assert main([*arguments, "--quiet"]) == 0
