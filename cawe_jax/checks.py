@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax import contracts
@@ -13,9 +14,19 @@ from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.classifiers.outputs import softmax
 from cawe_jax.distortions import label_squared_error
 from cawe_jax.images import image_id
-from cawe_jax.methods import Method
-from cawe_jax.objective import Objective
+from cawe_jax.initial_masks import InitialMask
+from cawe_jax.methods import Method, Structure
+from cawe_jax.schedules import Schedule
+from cawe_jax.solvers import Solver
+from cawe_jax.stopping import Stopping
 from cawe_jax.types import Array, Mask
+
+_RECIPE_PARTS = {
+  "initial_mask": InitialMask,
+  "solver": Solver,
+  "schedule": Schedule,
+  "stopping": Stopping,
+}
 
 
 def check_method(method: Method) -> None:
@@ -26,6 +37,12 @@ def check_method(method: Method) -> None:
   """
   recipe = method.recipe
   contracts.check_parts(method.representation, method.perturbation)
+  for name, kind in _RECIPE_PARTS.items():
+    if not isinstance(part := getattr(recipe, name), kind):
+      raise ValueError(
+        f"{name} is {part!r}; it must be a {kind.__module__}.{kind.__name__}, which "
+        "factories return when they are called"
+      )
   if len(method.penalty_weights) != len(method.penalties):
     raise ValueError(
       f"penalty_weights has {len(method.penalty_weights)} entries; the method has "
@@ -33,7 +50,13 @@ def check_method(method: Method) -> None:
     )
   named = {"lagrange_multiplier": method.lagrange_multiplier}
   for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True):
-    named[f"weight of {penalty.__name__}"] = weight
+    name = f"weight of {contracts.name_of(penalty)}"
+    if name in named:
+      raise ValueError(
+        f"penalties has two that are called {contracts.name_of(penalty)}; their values "
+        "are in the history by name: give each a __name__ of its own"
+      )
+    named[name] = weight
   for name, value in named.items():
     if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
       raise ValueError(f"{name} is {value}; it must be finite and at least 0")
@@ -46,36 +69,44 @@ def check_method(method: Method) -> None:
       f"contrast is {recipe.contrast}; it must be two numbers, 0 <= low < high <= 1: "
       "(0, 1) keeps the mask as it is"
     )
-  for name, count in (("num_steps", recipe.num_steps), ("num_draws", recipe.num_draws)):
-    if not (isinstance(count, int) and 1 <= count < 2**31):
-      raise ValueError(f"{name} is {count}; it must be an integer, at least 1")
+  check_count("num_steps", recipe.num_steps)
+  check_count("num_draws", recipe.num_draws)
 
 
-def check_objective(objective: Objective) -> None:
-  """Refuse parts that do not fit together, on images of the objective's shape.
+def check_count(name: str, count: Any, most: int = 2**31 - 1) -> None:
+  """An integer from 1 to ``most``."""
+  if not (isinstance(count, int | np.integer) and 1 <= count <= most):
+    raise ValueError(f"{name} is {count!r}; it must be an integer from 1 to {most}")
+
+
+def check_structure(structure: Structure) -> None:
+  """Refuse parts that do not fit together, on images of the structure's shape.
 
   Raises:
     ValueError: As the checks of :mod:`cawe_jax.contracts`.
   """
+  objective = structure.objective
   contracts.check_representation(objective.representation)
+  contracts.check_initial_mask(structure.initial_mask, objective.representation)
   contracts.check_perturbation(objective.perturbation, objective.representation)
   for penalty in objective.penalties:
     contracts.check_penalty(penalty, objective.representation)
 
 
 def check_images(images: Array | np.ndarray) -> np.ndarray:
-  """Images as a batch ``[B, H, W, C]``, float in [0, 1]."""
+  """Images as a batch ``[B, H, W, C]``, float in [0, 1], at least float32."""
   array = np.asarray(images)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise ValueError(
       f"images has shape {array.shape}; it must be [H, W, C] or [B, H, W, C], not empty"
     )
-  if not np.issubdtype(array.dtype, np.floating):
+  if not jnp.issubdtype(array.dtype, jnp.floating):
     raise ValueError(f"images has type {array.dtype}; it must be float in [0, 1]")
   low, high = float(array.min()), float(array.max())
   if not (math.isfinite(low) and math.isfinite(high) and low >= 0 and high <= 1):
     raise ValueError(f"images has values in [{low}, {high}]; allowed is [0, 1]")
-  return array if array.ndim == 4 else array[None]
+  batch = array if array.ndim == 4 else array[None]
+  return batch.astype(jnp.promote_types(array.dtype, jnp.float32), copy=False)
 
 
 def check_integers(name: str, values: Any, batch: int) -> np.ndarray | None:

@@ -30,12 +30,7 @@ def check_parts(representation: Any, perturbation: Any) -> None:
   Raises:
     ValueError: One line that says what was given instead.
   """
-  if not isinstance(representation, Transform):
-    hint = "a Representation, which is bound to one image shape already"
-    given = hint if isinstance(representation, Representation) else repr(representation)
-    raise ValueError(
-      f"representation is {given}; it must be a cawe_jax.types.Transform"
-    )
+  check_transform(representation)
   if not isinstance(perturbation, Perturbation):
     raise ValueError(
       f"perturbation is {perturbation!r}; it must be a cawe_jax.types.Perturbation, "
@@ -43,17 +38,33 @@ def check_parts(representation: Any, perturbation: Any) -> None:
     )
 
 
+def check_transform(representation: Any) -> None:
+  """Refuse what is no transform.
+
+  Raises:
+    ValueError: One line that says what was given instead.
+  """
+  if not isinstance(representation, Transform):
+    hint = "a Representation, which is bound to one image shape already"
+    given = hint if isinstance(representation, Representation) else repr(representation)
+    raise ValueError(
+      f"representation is {given}; it must be a cawe_jax.types.Transform"
+    )
+
+
 def bind(transform: Transform, image_shape: tuple[int, int, int]) -> Representation:
   """A transform's representation of images of shape ``(H, W, C)``.
 
   Raises:
-    ValueError: One line: the transform fails on this shape, or makes something else.
+    ValueError: One line: it is no transform, fails on this shape, or makes something
+      else.
 
   Example:
     >>> from cawe_jax.representations import pixel
     >>> bind(pixel(), (8, 8, 3)).num_entries
     64
   """
+  check_transform(transform)
   what = f"representation {transform.name!r}, made for images of shape {image_shape},"
   try:
     bound = transform(image_shape)
@@ -65,7 +76,9 @@ def bind(transform: Transform, image_shape: tuple[int, int, int]) -> Representat
     raise ValueError(
       f"{what} is {bound!r:.80}; it must be a cawe_jax.types.Representation"
     )
-  return bound
+  # Compared and hashed, which lists cannot be.
+  shapes: Any = tuple(tuple(shape) for shape in bound.mask_shapes)
+  return bound._replace(mask_shapes=shapes)
 
 
 @functools.lru_cache(maxsize=256)
@@ -97,6 +110,25 @@ def check_representation(bound: Representation) -> None:
     _check_like(what, leaves, expected)
     what = f"{name}: synthesis of coefficients with {count} channel(s)"
     _check_like(what, _trace(what, bound.synthesis, expected), image)
+
+
+@functools.lru_cache(maxsize=256)
+def check_initial_mask(initial_mask: Any, bound: Representation) -> None:
+  """An :class:`.InitialMask` makes leaves of the shapes that masks here have.
+
+  Raises:
+    ValueError: One line that names the initial mask, what it returned, and what is
+      allowed.
+
+  Example:
+    >>> from cawe_jax.initial_masks import ones
+    >>> from cawe_jax.representations import pixel
+    >>> check_initial_mask(ones(), pixel()((32, 32, 3)))
+  """
+  what = f"initial_mask {initial_mask.name!r}"
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  found = _trace(what, lambda key: initial_mask.make(key, bound), key)
+  _check_like(what, found, coefficients_of(bound, 1))
 
 
 @functools.lru_cache(maxsize=256)
@@ -235,5 +267,14 @@ def in_one_line(error: Exception) -> str:
 
 
 def name_of(function: object) -> str:
-  """The name of a part that is a plain function."""
+  """The name of a part that is a function; of a partial one with its arguments.
+
+  Example:
+    >>> name_of(max), name_of(functools.partial(max, default=0))
+    ('max', 'max(default=0)')
+  """
+  if isinstance(function, functools.partial):
+    given = [*map(repr, function.args)]
+    given += [f"{key}={value!r}" for key, value in function.keywords.items()]
+    return f"{name_of(function.func)}({', '.join(given)})"
   return getattr(function, "__name__", repr(function))

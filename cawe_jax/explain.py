@@ -119,6 +119,7 @@ def explain(
   masks, num_steps, history = optimise(
     session, classifier, method, initial_masks, callback
   )
+  masks = stretch(masks, *method.recipe.contrast)
   # For an unsure prediction the empty mask is often the optimum, and no path of small
   # steps leads there.
   zeros = jax.tree.map(np.zeros_like, masks)
@@ -136,11 +137,10 @@ def optimise(
   initial_masks: Mask | None,
   callback: Callback | None,
 ) -> tuple[Mask, np.ndarray, History]:
-  """Masks, steps done ``[B]`` and history of one run."""
+  """Masks as the last step left them, steps done ``[B]`` and history of one run."""
   carry = session.start(initial_masks)
   carry, history = _iterate(session, carry, classifier, method, callback)
-  masks = _stretch(session.crop(carry.solver.mask), *method.recipe.contrast)
-  return masks, session.crop(carry.num_steps), history
+  return session.crop(carry.solver.mask), session.crop(carry.num_steps), history
 
 
 def _iterate(
@@ -194,7 +194,8 @@ def _suspects(classifier: Classifier, method: Method) -> str:
   return ", ".join(named)
 
 
-def _stretch(masks: Mask, low: float, high: float) -> Mask:
+def stretch(masks: Mask, low: float, high: float) -> Mask:
+  """The last masks of a run with the recipe's contrast."""
   start, length = np.float32(low), np.float32(high - low)
   return jax.tree.map(lambda s: np.clip((s - start) / length, 0, 1), masks)
 
@@ -221,10 +222,7 @@ def assemble(
 ) -> Explanation:
   """All that is reported of B masks."""
   estimate = result.estimate
-  variance = estimate.distortion_square - estimate.distortion**2
-  # The mean of squares minus the square of the mean is the biased variance.
-  count = session.num_different(programs.NUM_FRESH_DRAWS)
-  standard_error = np.sqrt(np.maximum(variance, 0) / max(count - 1, 1))
+  standard_error = session.standard_error(estimate, programs.NUM_FRESH_DRAWS)
   has_probability = session.output.is_probability
   probability = result.score if has_probability else np.full_like(result.score, np.nan)
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
@@ -245,6 +243,7 @@ def assemble(
     retained_probability=estimate.score / known,
     explanation_probability=result.masked_score / known,
     objective=result.objective,
+    lagrange_multiplier=session.lagrange_multiplier,
     num_steps=num_steps,
     model_evaluations=num_steps * session.num_draws,
     history=history,

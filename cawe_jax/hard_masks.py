@@ -2,7 +2,8 @@ r"""Binary masks of an exact budget: the article's l0 problem.
 
 .. math:: \min_{s \in \{0, 1\}^k} D(s) \quad \text{subject to} \quad \|s\|_0 = l
 
-The baseline keeps the l largest entries of a relaxed mask. From there entries are
+The baseline keeps the l largest entries of a relaxed mask, before the recipe's contrast
+makes some of them equal. From there entries are
 *exchanged*: the gradient at a binary mask says, to first order, what each entry's
 removal costs and each entry's addition gains. The most promising exchanges are made
 together, and kept if the distortion on the same draws really falls; else half as many
@@ -17,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cawe_jax import checks
+from cawe_jax import checks, contracts
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.explain import Callback, Progress, assemble, optimise
 from cawe_jax.methods import Method
@@ -49,7 +50,7 @@ def explain_budget(
     classifier: As for :func:`cawe_jax.explain`.
     images: ``[H, W, C]`` or ``[B, H, W, C]``.
     method: Finds the relaxed mask that is made binary.
-    budget: Number l of entries to keep, from 1 to k - 1.
+    budget: Number l of entries to keep, an integer from 1 to k - 1.
     key: As for :func:`cawe_jax.explain`.
     targets: As for :func:`cawe_jax.explain`.
     image_ids: As for :func:`cawe_jax.explain`.
@@ -68,9 +69,9 @@ def explain_budget(
   """
   batch = checks.check_images(images)
   single = np.ndim(images) == 3
-  num_entries = method.representation(batch.shape[1:]).num_entries
-  if not 1 <= budget < num_entries:
-    raise ValueError(f"budget is {budget}; it must be from 1 to {num_entries - 1}")
+  checks.check_method(method)
+  num_entries = contracts.bind(method.representation, batch.shape[1:]).num_entries
+  checks.check_count("budget", budget, num_entries - 1)
   session = Session(
     classifier,
     batch,
@@ -182,7 +183,7 @@ def _evaluate(session: Session, masks: Mask) -> tuple[np.ndarray, Mask]:
 
 
 def _num_draws(session: Session) -> int:
-  return _EXCHANGE_DRAWS if session.perturbation.is_random else 1
+  return session.num_different(_EXCHANGE_DRAWS)
 
 
 def _flat(masks: Mask) -> np.ndarray:

@@ -59,7 +59,7 @@ def random() -> InitialMask:
   """Uniform in [0, 1], drawn from the image's key."""
 
   def make(key: Array, representation: Representation) -> Mask:
-    flat = jax.random.uniform(key, (representation.num_entries,))
+    flat = jax.random.uniform(key, (representation.num_entries,), jnp.float32)
     sizes = np.cumsum([math.prod(shape) for shape in representation.mask_shapes])
     parts = jnp.split(flat, sizes[:-1])
     return tuple(

@@ -11,14 +11,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
+
+import jax
+import numpy as np
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def memoised(factory: Callable[P, T]) -> Callable[P, T]:
-  """Memoise ``factory`` on its arguments with the defaults filled in.
+  """Memoise ``factory`` on its arguments with the defaults filled in, lists as tuples.
 
   Example:
     >>> make = memoised(lambda a, b=2: object())
@@ -32,6 +35,14 @@ def memoised(factory: Callable[P, T]) -> Callable[P, T]:
   def wrapper(*args, **kwargs):
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    return cached(*bound.args, **bound.kwargs)
+    keywords = {name: _hashable(value) for name, value in bound.kwargs.items()}
+    return cached(*map(_hashable, bound.args), **keywords)
 
   return cast(Callable[P, T], wrapper)
+
+
+def _hashable(value: Any) -> Any:
+  """Lists and arrays as tuples."""
+  if isinstance(value, np.ndarray | jax.Array):
+    value = value.tolist()
+  return tuple(map(_hashable, value)) if isinstance(value, list) else value

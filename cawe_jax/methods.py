@@ -77,7 +77,7 @@ class Method(NamedTuple):
       contracts.bind(self.representation, image_shape),
       self.perturbation,
       output.adapt(self.distortion),
-      self.penalties,
+      tuple(self.penalties),
       output,
     )
     return Structure(
@@ -87,8 +87,8 @@ class Method(NamedTuple):
   def settings(self) -> dict[str, Any]:
     """Every setting, as JSON can hold it."""
     parts = self._asdict() | {
-      "distortion": self.distortion.__name__,
-      "penalties": [penalty.__name__ for penalty in self.penalties],
+      "distortion": contracts.name_of(self.distortion),
+      "penalties": [contracts.name_of(penalty) for penalty in self.penalties],
       "recipe": {k: _plain(v) for k, v in self.recipe._asdict().items()},
     }
     return {key: _plain(value) for key, value in parts.items()}
@@ -117,7 +117,8 @@ def cartoonx(
     lagrange_multiplier: Weight of the rate; larger keeps less. 20 to 80 in the paper.
     representation: By default db3 wavelets, 5 levels, zero padding.
     perturbation: By default adaptive Gaussian noise.
-    distortion: By default the squared change of the target's probability.
+    distortion: By default what suits the network and the target: the squared change of
+      a predicted class's probability, what is missing of another's.
     recipe: By default :func:`cawe_jax.recipes.default`.
 
   References:

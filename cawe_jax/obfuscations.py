@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import checks, objective, programs
+from cawe_jax import checks, contracts, objective, programs
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.classifiers.outputs import Output, softmax
 from cawe_jax.methods import Method
 from cawe_jax.objective import Objective, Problem
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Distortion, Mask, Representation, Transform
+
+_SOFTMAX = softmax()
 
 
 class Obfuscations(NamedTuple):
@@ -102,8 +105,7 @@ def obfuscate(
     >>> seen.outputs.tolist(), seen.clean_outputs.tolist()
     ([[1.0, 0.25]], [1.0, 0.0])
   """
-  if not (isinstance(draws, int) and draws >= 1):
-    raise ValueError(f"draws is {draws}; it must be an integer, at least 1")
+  checks.check_count("draws", draws)
   batch = checks.check_images(images)
   single = np.ndim(images) == 3
   if single:
@@ -119,7 +121,7 @@ def obfuscate(
   )
   shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
   masks = checks.check_masks("masks", masks, shapes)
-  count = draws if method.perturbation.is_random else 1
+  count = session.num_different(draws)
   bound = method.bind(batch.shape[1:], classifier.output).objective
   pictures, outputs = _in_tiles(bound, classifier, session, masks, count)
   found = Obfuscations(
@@ -161,12 +163,18 @@ def probabilities(obfuscations: Obfuscations) -> Mean:
   return mean(np.asarray(jax.nn.softmax(obfuscations.outputs)), axis=-2)
 
 
-def distortion(obfuscations: Obfuscations, distortion_fn: Distortion) -> Mean:
+def distortion(
+  obfuscations: Obfuscations, distortion_fn: Distortion, output: Output = _SOFTMAX
+) -> Mean:
   """Mean over the draws of any distortion, ``[B]``.
 
   Args:
     obfuscations: The draws.
     distortion_fn: E.g. :func:`cawe_jax.distortions.l2`.
+    output: What the network's outputs mean: ``classifier.output``.
+
+  Raises:
+    ValueError: The distortion has no meaning for these outputs.
 
   Example:
     >>> from cawe_jax.distortions import l2
@@ -174,7 +182,7 @@ def distortion(obfuscations: Obfuscations, distortion_fn: Distortion) -> Mean:
     >>> float(distortion(equal, l2).value)
     0.0
   """
-  each = jax.vmap(distortion_fn, (None, 0, None))
+  each = jax.vmap(output.adapt(distortion_fn), (None, 0, None))
   for _ in obfuscations.outputs.shape[:-2]:
     each = jax.vmap(each)
   clean, target = obfuscations.clean_outputs, obfuscations.target
@@ -219,7 +227,7 @@ def keep(image: Array | np.ndarray, mask: Mask, representation: Transform) -> Ke
     >>> keep(np.ones((1, 2, 3)), pixel_mask(np.eye(1, 2)), pixel()).grey.tolist()
     [[[1.0], [0.0]]]
   """
-  bound = representation(np.shape(image))
+  bound = contracts.bind(representation, np.shape(image))
   return jax.device_get(_keep(bound, np.asarray(image, np.float32), mask))
 
 

@@ -128,7 +128,6 @@ def explain_retaining(
     return stopped
 
   best: Explanation | None = None
-  multipliers = np.full(len(batch), RETAIN_MULTIPLIERS[0], np.float32)
   failures = np.zeros(len(batch), int)
   masks: Mask | None = None
   evaluations = np.zeros(len(batch), int)
@@ -152,18 +151,14 @@ def explain_retaining(
     evaluations += np.where(failures < 2, found.model_evaluations, 0)
     enough = (found.retained_probability >= retain) & (failures < 2)
     failures = np.where(enough, 0, failures + 1)
-    if best is None:
-      best = found
-    else:
-      best = _choose(enough, found, best)
-      multipliers = np.where(enough, np.float32(multiplier), multipliers)
+    best = found if best is None else _choose(enough, found, best)
     if stopped or (failures >= 2).all():
       break
   assert best is not None
   best = best._replace(model_evaluations=evaluations)
   if single:
-    return jax.tree.map(lambda x: x[0], best), multipliers[0]
-  return best, multipliers
+    best = jax.tree.map(lambda x: x[0], best)
+  return best, best.lagrange_multiplier
 
 
 def _choose(which: np.ndarray, new: Explanation, old: Explanation) -> Explanation:

@@ -57,16 +57,17 @@ def total_variation(mask: Mask, explanation: Array) -> Array:
   """Mean absolute difference of neighbours in a pixel mask, in [0, 1].
 
   Raises:
-    ValueError: The mask has more than one leaf, hence is not a pixel mask.
+    ValueError: The mask has several leaves or orientations, hence is not a pixel mask.
 
   Example:
     >>> float(total_variation((jnp.array([[0.0, 1.0]]).reshape(1, 1, 2, 1),), None))
     1.0
   """
   del explanation
-  if len(mask) != 1:
+  if len(mask) != 1 or len(mask[0]) != 1:
+    shapes = [leaf.shape for leaf in mask]
     raise ValueError(
-      f"total_variation is for pixel masks (one leaf); this mask has {len(mask)} leaves"
+      f"total_variation is for pixel masks (one leaf [1, H, W, 1]); this has {shapes}"
     )
   pixels = mask[0][0, :, :, 0]
   down, right = jnp.diff(pixels, axis=0), jnp.diff(pixels, axis=1)

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from cawe_jax import contracts
 from cawe_jax import objective as objective_
 from cawe_jax.devices import split_images
 from cawe_jax.methods import Structure
-from cawe_jax.objective import Classifier, Estimate, Problem, Weights
+from cawe_jax.objective import Classifier, Estimate, Objective, Problem, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
 from cawe_jax.tiles import Draws, Tile
@@ -129,7 +130,7 @@ class ToPrepare(NamedTuple):
 
 
 class Prepared(NamedTuple):
-  """Problems and masks of B images, and the distortions ``[B]`` of masks of zeros."""
+  """Problems and masks of B images, and what losing everything costs each, ``[B]``."""
 
   problems: Problem
   initial_masks: Mask
@@ -165,7 +166,16 @@ def prepare(
     jax.tree.map(jnp.zeros_like, masks),
     Draws(jnp.uint32(FRESH_STEP), count, everyone),
   )
-  return Prepared(problems, masks, zeros.distortion)
+  clean = _clean_distortion(structure.objective, problems)
+  # A class that is not predicted has little to lose, and much to gain.
+  worst = jnp.maximum(zeros.distortion - clean, jnp.abs(clean))
+  return Prepared(problems, masks, worst)
+
+
+def _clean_distortion(objective: Objective, problems: Problem) -> Array:
+  """Of the images themselves, ``[B]``: 0 unless something is to be gained."""
+  logits = problems.clean_logits
+  return jax.vmap(objective.distortion)(logits, logits, problems.target)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -231,6 +241,7 @@ def _step(
   step_size = structure.schedule.step_size(progress, step_weights.step_size)
   weights = step_weights.weights._replace(lagrange_multiplier=multiplier)
   draws = Draws(step, window.num_draws, carry.active)
+  clean = _clean_distortion(objective, problems)
 
   def oracle(masks: Mask) -> Evaluation:
     estimate, gradients = objective_.expected_distortion_and_gradients(
@@ -244,14 +255,18 @@ def _step(
     (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
       masks, problems, weights
     )
-    return Evaluation(estimate.distortion, *gradients, value, slope, terms)
+    report = estimate.distortion, terms
+    return Evaluation(estimate.distortion - clean, *gradients, value, slope, report)
 
   solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
-  value = evaluation.value + evaluation.penalty
-  terms = evaluation.report
+  distortion, terms = evaluation.report
+  value = distortion + evaluation.penalty
   stopping, stop = jax.vmap(structure.stopping.update, (0, 0, None))(
     carry.stopping, value, progress
   )
+  # No image is done before the multiplier is its own.
+  final = step_weights.weights.lagrange_multiplier
+  stop &= jnp.isclose(multiplier, final, rtol=1e-2, atol=0)
   active = carry.active
 
   def keep(new: Array, old: Array) -> Array:
@@ -259,7 +274,7 @@ def _step(
 
   record = History(
     value,
-    evaluation.value,
+    distortion,
     terms.rate,
     multiplier,
     dict(zip(_penalty_names(structure), terms.penalties, strict=True)),
@@ -276,7 +291,7 @@ def _step(
 
 
 def _penalty_names(structure: Structure) -> list[str]:
-  return [penalty.__name__ for penalty in structure.objective.penalties]
+  return [contracts.name_of(penalty) for penalty in structure.objective.penalties]
 
 
 @_split_over_devices

@@ -7,7 +7,7 @@ docs/benchmarks.md); ``default`` and ``fast`` are two budgets of it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cawe_jax import initial_masks, schedules, solvers, stopping
 from cawe_jax.initial_masks import InitialMask
@@ -25,7 +25,8 @@ class Recipe(NamedTuple):
     solver: How to step.
     schedule: How multiplier and step size change.
     stopping: When an image is done.
-    step_size: Multiplies the solver's updates, above 0.
+    step_size: Multiplies the solver's updates, above 0; one number, or one for each
+      image of a batch. Data: another value compiles nothing.
     num_steps: At most, at least 1.
     num_draws: Per step and image, at least 1.
     contrast: Two numbers, 0 <= low < high <= 1. Entries of the last mask below the
@@ -37,7 +38,7 @@ class Recipe(NamedTuple):
   solver: Solver
   schedule: Schedule
   stopping: Stopping
-  step_size: float
+  step_size: Any
   num_steps: int
   num_draws: int
   contrast: tuple[float, float] = (0.0, 1.0)

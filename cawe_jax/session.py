@@ -37,6 +37,7 @@ class Session:
 
   Attributes:
     size: Number B of images.
+    lagrange_multiplier: Of each image, ``[B]``.
     perturbation: The method's.
     output: The classifier's.
     num_draws: Draws per step and image: 1 where every draw is the same.
@@ -63,7 +64,7 @@ class Session:
     self.size = len(images)
     self.output = classifier.output
     self._structure = method.bind(images.shape[1:], self.output)
-    checks.check_objective(self._structure.objective)
+    checks.check_structure(self._structure)
     self._mesh = local_mesh()
     self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
     self._classifier = jax.device_put(classifier, self._everywhere)
@@ -75,6 +76,7 @@ class Session:
     wanted = np.full(self.size, -1) if given is None else given
     ids = checks.check_ids(image_ids, images)
     self._weights = self._pad(StepWeights(*_weights(method, self.size)))
+    self.lagrange_multiplier = self.crop(self._weights.weights.lagrange_multiplier)
     self._active = np.arange(len(self._weights.step_size)) < self.size
     batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
     count = np.int32(self.num_different(programs.NUM_ZERO_DRAWS))
@@ -115,6 +117,19 @@ class Session:
   def num_different(self, count: int) -> int:
     """Of so many draws: 1 where every draw is the same."""
     return count if self.perturbation.is_random else 1
+
+  def standard_error(self, estimate: Estimate, count: int) -> np.ndarray:
+    """Of the mean distortion over ``count`` draws, ``[B]``.
+
+    0 where every draw is the same, NaN where a single one of many says nothing of it.
+    """
+    if not self.perturbation.is_random:
+      return np.zeros_like(estimate.distortion)
+    # The mean of squares minus the square of the mean is the biased variance.
+    variance = np.maximum(estimate.distortion_square - estimate.distortion**2, 0)
+    return (
+      np.sqrt(variance / (count - 1)) if count > 1 else np.full_like(variance, np.nan)
+    )
 
   def evaluate(self, masks: Mask, step: int, count: int) -> tuple[Estimate, Mask]:
     """Distortion and its gradient on ``count`` draws of a step."""
@@ -178,7 +193,7 @@ def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:
     return np.broadcast_to(np.asarray(value, np.float32), (batch,))
 
   penalties = tuple(
-    spread(f"weight of {penalty.__name__}", weight)
+    spread(f"weight of {contracts.name_of(penalty)}", weight)
     for penalty, weight in zip(method.penalties, method.penalty_weights, strict=True)
   )
   multiplier = spread("lagrange_multiplier", method.lagrange_multiplier)

@@ -58,11 +58,12 @@ def plateau(
   failures in a row the image stops.
 
   It is meant for a constant step size, as in the published presets. A falling step size
-  is itself a plan for when to stop.
+  is itself a plan for when to stop. No image stops while a schedule's multiplier is not
+  yet its own.
 
   Args:
     window: Length of a window as a share of the run, in (0, 1].
-    tolerance: Relative improvement that counts, at least 0.
+    tolerance: Relative improvement that counts, at least 0 and below 1.
     patience: Number of failures, at least 1.
 
   Raises:
@@ -70,8 +71,8 @@ def plateau(
   """
   if not 0 < window <= 1:
     raise ValueError(f"window is {window}; it must be above 0 and at most 1")
-  if not tolerance >= 0:
-    raise ValueError(f"tolerance is {tolerance}; it must be at least 0")
+  if not 0 <= tolerance < 1:
+    raise ValueError(f"tolerance is {tolerance}; it must be at least 0 and below 1")
   if patience < 1:
     raise ValueError(f"patience is {patience}; it must be at least 1")
 

@@ -130,13 +130,24 @@ def load_metadata(path: PathLike) -> dict[str, Any]:
 
 
 def _complete(arrays: dict[str, Any]) -> None:
-  """Add the scores, which the first files lack: they were probabilities."""
+  """Add what the first files lack: scores, then all probabilities, and multipliers."""
   old = ("probability", "retained_probability", "explanation_probability")
   if "score" not in arrays and all(name in arrays for name in old):
     probability, retained, explained = (arrays[name] for name in old)
     arrays["score"] = probability
     arrays["score_with_noise"] = probability * retained
     arrays["score_without_noise"] = probability * explained
+  history = arrays.get("history/lagrange_multiplier")
+  if "lagrange_multiplier" not in arrays and history is not None:
+    arrays["lagrange_multiplier"] = _last_finite(history)
+
+
+def _last_finite(values: np.ndarray) -> np.ndarray:
+  """Along the last axis; NaN where there is none."""
+  unknown = np.full((*values.shape[:-1], 1), np.nan, values.dtype)
+  padded = np.concatenate([unknown, values], axis=-1)
+  last = np.argmax(np.cumsum(np.isfinite(padded), axis=-1), axis=-1)
+  return np.take_along_axis(padded, last[..., None], axis=-1)[..., 0]
 
 
 def _named_arrays(explanation: Explanation) -> dict[str, np.ndarray]:

@@ -140,6 +140,7 @@ class Explanation(NamedTuple):
       is below 0.001 or NaN.
     explanation_probability: ``score_without_noise / probability``; NaN as above.
     objective: Distortion on the fresh draws plus the weighted terms.
+    lagrange_multiplier: Weight of the rate in it.
     num_steps: Steps done until the image stopped, int.
     model_evaluations: Network forward-and-backward passes spent on it, int.
     history: See :class:`History`.
@@ -161,6 +162,7 @@ class Explanation(NamedTuple):
   retained_probability: Array
   explanation_probability: Array
   objective: Array
+  lagrange_multiplier: Array
   num_steps: Array
   model_evaluations: Array
   history: History

@@ -288,3 +288,22 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
   np.testing.assert_array_equal(together, whole.mask[0].reshape(BATCH, -1))
   # XLA computes several entries at once only in rows of even length.
   assert whole.memory.direction.mean.shape[-1] % 16 == 0
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("decay", 1.0),
+    ("decay", 0.0),
+    ("caution", -0.1),
+    ("residual_caution", float("nan")),
+    ("floor", -1.0),
+    ("outlier", 1.0),
+    ("brake", float("inf")),
+    ("collapse", 0.0),
+    ("collapse", 1.5),
+  ],
+)
+def test_numbers_out_of_range_are_refused(name, value):
+  with pytest.raises(ValueError, match=f"^{name} is {value}; it must be"):
+    solvers.aligned(**{name: value})

@@ -46,6 +46,12 @@ def explain(**parts):
   return cawe.explain(CLASSIFIER, image, method._replace(recipe=recipe), key=key)
 
 
+def test_shapes_may_be_lists():
+  shapes = [[1, 8, 16, 1], [1, 8, 16, 1]]
+  found = explain(representation=halves(mask_shapes=shapes))
+  assert [leaf.shape for leaf in found.mask] == list(map(tuple, shapes))
+
+
 def test_the_parts_from_which_mistakes_are_made_are_right():
   explain()
   explain(perturbation=perturbation(lambda key, state, mask, kept: kept))

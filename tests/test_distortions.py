@@ -191,3 +191,9 @@ def test_class_weights_must_be_one_per_class(weights):
   distortion = distortions.class_weighted_l2(weights)
   with pytest.raises(ValueError, match=f"weights has {len(weights)} .* 3 classes"):
     distortion(jnp.zeros(3), jnp.zeros(3), 0)
+
+
+def test_equal_weights_are_the_same_distortion_as_list_tuple_and_array():
+  made = distortions.class_weighted_l2((1.0, 0.5))
+  assert distortions.class_weighted_l2([1.0, 0.5]) is made
+  assert distortions.class_weighted_l2(np.array([1.0, 0.5])) is made

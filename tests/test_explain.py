@@ -1,6 +1,7 @@
 """`explain` from end to end on networks whose answer is known."""
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +17,10 @@ from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SGD, SHAPE, flat, me
 from cawe_jax import (
   explain,
   explain_path,
+  penalties,
   programs,
+  schedules,
+  stopping,
   waveletx,
 )
 from cawe_jax.images import image_id
@@ -257,6 +261,51 @@ def test_arguments_may_be_jax_arrays_of_other_precision(classifier, batch):
   np.testing.assert_array_equal(found.rate, batch.rate)
   found = explain(classifier, IMAGES.astype(np.float64), method(), key=KEY)
   np.testing.assert_array_equal(found.rate, batch.rate)
+
+
+@pytest.mark.parametrize("half", [np.float16, jnp.bfloat16])
+def test_images_of_half_precision_are_explained_in_full(classifier, half):
+  images = IMAGES.astype(half)
+  found = explain(classifier, images, method(), key=KEY)
+  expected = explain(classifier, images.astype(np.float32), method(), key=KEY)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert found.input_image.dtype == np.float32
+
+
+def test_a_run_that_comes_from_above_ends_at_the_multiplier(classifier):
+  # One so large that the objective is flat as soon as the mask is empty.
+  rule = stopping.plateau(window=0.05, patience=1)
+  schedule = schedules.continuation(3.0)._replace(step_size=lambda t, x: x)
+  multipliers = np.array([40.0, 50.0, 60.0])
+  recipe = ADAM._replace(num_steps=100, step_size=0.5, stopping=rule, schedule=schedule)
+  late = explain(classifier, IMAGES, method(multipliers, recipe), key=KEY)
+  assert (late.num_steps >= 50).all()
+  assert (late.num_steps < 100).all()
+  # Stopped long before, its objective still has the multiplier itself.
+  early = explain(
+    classifier, IMAGES, method(multipliers, recipe), key=KEY, callback=lambda p: True
+  )
+  assert early.num_steps.tolist() == [10] * 3
+  assert (early.history.lagrange_multiplier[:, -1] > 2 * multipliers).all()
+  np.testing.assert_array_equal(early.lagrange_multiplier, multipliers)
+  weighted = early.distortion + multipliers * early.rate
+  np.testing.assert_allclose(early.objective, weighted, rtol=1e-5)
+
+
+def test_two_partial_penalties_are_told_apart(classifier):
+  def edges(mask, explanation, scale):
+    return scale * penalties.spatial_l1(mask, explanation)
+
+  # Lists, as people write them.
+  parts = method(recipe=SGD._replace(num_steps=1))._replace(
+    penalties=[functools.partial(edges, scale=s) for s in (2.0, 3.0)],
+    penalty_weights=[0.1, 0.2],
+  )
+  history = explain(classifier, IMAGES, parts, key=KEY).history.penalties
+  assert list(history) == ["edges(scale=2.0)", "edges(scale=3.0)"]
+  doubled, tripled = history.values()
+  np.testing.assert_allclose(3 * doubled, 2 * tripled, rtol=1e-5)
+  assert parts.settings()["penalties"] == list(history)
 
 
 EIGHT_DEVICES = """

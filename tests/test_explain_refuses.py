@@ -12,8 +12,10 @@ from cawe_jax import (
   distortions,
   explain,
   explain_path,
+  initial_masks,
   penalties,
   perturbations,
+  solvers,
   waveletx,
 )
 from cawe_jax.session import Session
@@ -107,6 +109,20 @@ BAD_METHODS = {
   "contrast is (-0.1, 1)": lambda: with_recipe(contrast=(-0.1, 1)),
   "contrast is (0, nan)": lambda: with_recipe(contrast=(0, float("nan"))),
   "contrast is 0.9": lambda: with_recipe(contrast=0.9),
+  "initial_mask is <function": lambda: with_recipe(initial_mask=initial_masks.zeros),
+  "solver is <function": lambda: with_recipe(solver=solvers.adam),
+  "schedule is 'linear'": lambda: with_recipe(schedule="linear"),
+  "stopping is None; it must be a cawe_jax.stopping.Stopping": lambda: with_recipe(
+    stopping=None
+  ),
+  "initial_mask 'short()' returned (float32[1, 2, 2, 1],)": lambda: with_recipe(
+    initial_mask=initial_masks.InitialMask(
+      "short()", lambda key, bound: (np.ones((1, 2, 2, 1), np.float32),)
+    )
+  ),
+  "penalties has two that are called spatial_l1": lambda: method()._replace(
+    penalties=(penalties.spatial_l1,) * 2, penalty_weights=(1.0, 1.0)
+  ),
 }
 
 

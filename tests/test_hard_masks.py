@@ -189,7 +189,17 @@ def test_the_largest_are_chosen_across_leaves():
   assert second.tolist() == [[[1], [1], [0]]]
 
 
-@pytest.mark.parametrize("budget", [0, -1, 12, 13])
+def test_the_largest_entries_are_those_before_the_contrast():
+  # Which makes all entries 1: the gradient alone would tell them apart.
+  flat = linear(recipe=NO_SEARCH._replace(contrast=(0.0, 1e-4)))
+  found, expected = (
+    explain_budget(CLASSIFIER, IMAGES, m, 5, key=KEY, callback=lambda p: True)
+    for m in (flat, linear())
+  )
+  np.testing.assert_array_equal(found.mask[0], expected.mask[0])
+
+
+@pytest.mark.parametrize("budget", [0, -1, 12, 13, 2.5])
 def test_budgets_out_of_range_are_refused(budget):
   with pytest.raises(ValueError, match=f"budget is {budget}; .* from 1 to 11") as error:
     explain_budget(CLASSIFIER, IMAGES, linear(), budget, key=KEY)

@@ -1,5 +1,7 @@
 """The draws themselves: the library's own estimate again, and closed forms."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from cawe_jax import (
   recipes,
   representations,
 )
+from cawe_jax.classifiers import outputs
 from cawe_jax.obfuscations import obfuscate, pixel_mask
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -65,6 +68,19 @@ def test_sixty_four_draws_are_those_of_the_explanation(method, images, classifie
     kept = obfuscations.keep(image, mask, method.representation)
     np.testing.assert_allclose(kept.grey, grey, atol=1e-6)
     np.testing.assert_allclose(kept.colour, colour, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", [outputs.sigmoid(), outputs.regression(0.5)])
+def test_distortions_mean_what_they_do_for_the_network(output, images, classifier, key):
+  classifier = dataclasses.replace(classifier, output=output)
+  method = pixel_rde(1e-4, recipe=SHORT)
+  explanation = explain(classifier, images, method, key=key, targets=2)
+  assert (explanation.distortion > 0).all()
+  seen = obfuscate(
+    classifier, images, explanation.mask, method, key=key, draws=64, targets=2
+  )
+  found = obfuscations.distortion(seen, distortions.automatic, classifier.output)
+  np.testing.assert_allclose(found.value, explanation.distortion, rtol=1e-5)
 
 
 def test_draws_are_what_the_network_says_of_their_images(images, classifier, key):
@@ -159,7 +175,7 @@ def test_the_adaptive_noise_has_the_images_mean_and_spread(images, classifier, k
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"draws": 0}, "draws is 0; it must be an integer, at least 1"),
+    ({"draws": 0}, "draws is 0; it must be an integer from 1 to"),
     ({"masks": (np.ones((1, 3, 3, 1)),)}, "masks has leaves"),
     ({"masks": pixel_mask(np.full((16, 20), 2.0))}, "outside"),
   ],

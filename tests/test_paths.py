@@ -117,7 +117,11 @@ def scripted(monkeypatch):
     def scripted_explain(classifier, images, method, *, initial_masks, **options):
       starts.append(initial_masks)
       mask = (np.full_like(template.mask[0], method.lagrange_multiplier),)
-      return template._replace(mask=mask, retained_probability=next(rows))
+      return template._replace(
+        mask=mask,
+        retained_probability=next(rows),
+        lagrange_multiplier=np.full(2, method.lagrange_multiplier, np.float32),
+      )
 
     monkeypatch.setattr(paths, "explain", scripted_explain)
     return starts

@@ -145,3 +145,31 @@ def test_the_solver_is_told_what_masks_of_zeros_are_worth(classifier):
   # The same draws in tiles of another shape, summed in another order.
   np.testing.assert_allclose(told[0][: len(IMAGES)], expected, rtol=1e-5)
   assert expected.max() > 1e-3
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_values_are_what_lies_above_the_images_own(classifier, sign):
+  # A class with little to lose, and a distortion that is negative throughout.
+  def score(clean, logits, target):
+    return sign * jax.nn.softmax(logits)[target] - 0.5
+
+  told = []
+
+  def init(mask, zero_value):
+    jax.debug.callback(lambda x: told.append(np.asarray(x)), zero_value)
+    return solvers.SolverState(mask, ())
+
+  def step(oracle, state, step_size):
+    evaluation = oracle(state.mask)
+    jax.debug.callback(lambda x: told.append(np.asarray(x)), evaluation.value)
+    return state, evaluation
+
+  recipe = RECIPE._replace(solver=solvers.Solver("deaf", init, step), num_steps=1)
+  found = explain(
+    classifier, IMAGES, METHOD._replace(recipe=recipe, distortion=score), key=KEY
+  )
+  jax.effects_barrier()
+  zero_value, value = (x[: len(IMAGES)] for x in told)
+  own = sign * found.probability - 0.5
+  assert (zero_value >= np.abs(own) - 1e-6).all()
+  np.testing.assert_allclose(value, found.history.distortion[:, 0] - own, atol=1e-6)

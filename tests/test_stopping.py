@@ -56,6 +56,7 @@ def test_never():
   [
     ({"window": 0.0}, "window is 0.0"),
     ({"tolerance": float("nan")}, "tolerance is nan"),
+    ({"tolerance": 1.0}, "tolerance is 1.0; it must be at least 0 and below 1"),
     ({"patience": 0}, "patience is 0"),
   ],
 )

@@ -39,6 +39,7 @@ def make_explanation(batch=(), seed=0):
     retained_probability=jnp.full(batch, jnp.nan),
     explanation_probability=array(),
     objective=array(),
+    lagrange_multiplier=array(),
     num_steps=count(5),
     model_evaluations=count(80),
     history=History(
@@ -71,13 +72,15 @@ def test_files_without_scores_have_probabilities(tmp_path):
   )
   path = tmp_path / "old.npz"
   storage.save(path, explanation)
-  scores = dict.fromkeys(("score", "score_with_noise", "score_without_noise"))
+  added = ("score", "score_with_noise", "score_without_noise", "lagrange_multiplier")
+  scores = dict.fromkeys(added)
   rewrite(path, **scores)
   found = storage.load(path)
   assert found.score == np.float32(0.8)
   np.testing.assert_allclose(found.score_with_noise, 0.6, rtol=1e-6)
   np.testing.assert_allclose(found.score_without_noise, 0.4, rtol=1e-6)
   assert not found.is_regression
+  assert found.lagrange_multiplier == explanation.history.lagrange_multiplier[-1]
   assert_same(
     found._replace(**{n: np.asarray(getattr(explanation, n)) for n in scores}),
     explanation,
@@ -298,3 +301,14 @@ def test_metadata_of_another_kind_are_refused(path, text):
   with pytest.raises(ValueError, match="'metadata' is not a JSON object"):
     storage.load_metadata(path)
   storage.load(path)  # the explanation itself is fine
+
+
+def test_the_multiplier_of_an_old_file_is_that_of_the_last_step(tmp_path):
+  explanation = make_explanation(batch=(3,))
+  multipliers = np.array([[3, 2, 1], [3, 2, np.nan], [np.nan] * 3], np.float32)
+  history = explanation.history._replace(lagrange_multiplier=multipliers)
+  path = tmp_path / "old.npz"
+  storage.save(path, explanation._replace(history=history))
+  rewrite(path, lagrange_multiplier=None)
+  found = storage.load(path).lagrange_multiplier
+  np.testing.assert_array_equal(found, np.float32([1, 2, np.nan]))

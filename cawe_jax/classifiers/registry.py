@@ -157,6 +157,7 @@ def _apply_fn(module: Any) -> Callable[[Any, Array], Array]:
 def _published(info: ClassifierInfo) -> dict[str, np.ndarray]:
   if info.package:
     package = info.package
+    # Arrays of another layout, or made in another way, need another name than `folded`.
     return cached_safetensors(
       f"{info.name}-{package.sha256[:8]}-folded",
       lambda: _from_package(info.name, package),

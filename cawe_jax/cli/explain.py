@@ -83,7 +83,7 @@ def run_explain(options: argparse.Namespace) -> int:
   classifier = network.classifier
   # All images will have this size; what does not suit it is said once.
   height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  checks.check_objective(method.bind((height, width, 3), classifier.output).objective)
+  checks.check_structure(method.bind((height, width, 3), classifier.output))
   targets: list[int | None] = [None]
   if options.target:
     targets = [classifier.class_index(target) for target in options.target]
@@ -139,6 +139,12 @@ def _read_jobs(
     names[stem] = name
     for target in targets:
       job_stem = stem if len(targets) == 1 else f"{stem}-{target}"
+      if (folder / f"{job_stem}.png").resolve() == path.resolve():
+        messages.error(
+          f"image {name!r} would be overwritten with its own figure; give another --out"
+        )
+        failures += 1
+        continue
       request = _request(image, target, network, method, options)
       if not options.force and results.is_finished(folder, job_stem, request):
         messages.say(f"{name}: finished before with these settings ({job_stem}.json)")

@@ -160,7 +160,9 @@ def _add_explain(commands: Any) -> None:
   )
 
   how = explain.add_argument_group("how (default: the preset's)")
-  how.add_argument("--steps", type=int, metavar="N", help="steps at most, of the preset's size")
+  how.add_argument(
+    "--steps", type=int, metavar="N", help="steps at most, of the preset's size"
+  )
   how.add_argument("--draws", type=int, metavar="L", help="noise draws per step")
   how.add_argument("--step-size", type=float, metavar="X", help="of the solver")
   how.add_argument(

@@ -262,7 +262,7 @@ def _draw_numbers(axes: Axes, e: Explanation) -> None:
   rows = {
     "distortion ± std. error": f"{_number(e.distortion)} ± {error}",
     "rate: l1 / l0": f"{_number(e.rate)} / {_number(e.rate_l0)}",
-    "objective": f"{_number(e.objective)} at λ = {_number(_last_multiplier(e))}",
+    "objective": f"{_number(e.objective)} at λ = {_number(e.lagrange_multiplier)}",
     "steps": f"{int(e.num_steps):,}",
     "network evaluations": f"{int(e.model_evaluations):,}",
   }
@@ -277,7 +277,7 @@ def _draw_numbers(axes: Axes, e: Explanation) -> None:
 
 def _notice(e: Explanation) -> str:
   """What a reader must know before trusting the pictures; often nothing."""
-  at = f"at λ = {_number(_last_multiplier(e))}"
+  at = f"at λ = {_number(e.lagrange_multiplier)}"
   if float(e.rate) < NEARLY_EMPTY_RATE:
     return f"Nearly empty mask: the optimum {at} keeps (almost) nothing."
   if float(e.retained_probability) < LOW_RATIO:
@@ -287,12 +287,6 @@ def _notice(e: Explanation) -> str:
     percent = _percent(e.explanation_probability)
     return f"Without the noise, the masked image keeps only {percent} of p."
   return ""
-
-
-def _last_multiplier(e: Explanation) -> float:
-  multipliers = np.asarray(e.history.lagrange_multiplier, float)
-  multipliers = multipliers[np.isfinite(multipliers)]
-  return float(multipliers[-1]) if multipliers.size else math.nan
 
 
 def _heading(axes: Axes, text: str, up: float, left: float = 0) -> None:

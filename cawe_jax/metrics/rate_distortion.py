@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import checks, distortions, perturbations, recipes
+from cawe_jax import checks, contracts, distortions, perturbations, recipes
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method
 from cawe_jax.metrics.currencies import bits_of_top, energy, energy_of_top, value_bits
@@ -30,7 +30,6 @@ from cawe_jax.metrics.ranking import (
   ranking,
   to_mask,
 )
-from cawe_jax.objective import Estimate
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Distortion, Perturbation, Transform
 
@@ -133,7 +132,7 @@ def rate_distortion_curve(
     Kolek et al., Cartoon Explanations of Image Classifiers, ECCV 2022, Sec. 5.2.
   """
   batch = checks.check_images(images)
-  representation = transform(batch.shape[1:])
+  representation = contracts.bind(transform, batch.shape[1:])
   relevance = check_relevance(relevance, representation, len(batch))
   fraction = _check_fractions(fractions)
   method = Method(
@@ -165,7 +164,7 @@ def rate_distortion_curve(
   return Curve(
     fraction,
     estimate.distortion,
-    _standard_error(estimate, session),
+    session.standard_error(estimate, session.num_draws),
     estimate.score,
     agreement,
     energy_of_top(np.asarray(jax.vmap(energy)(coefficients)), ranks)[:, counts],
@@ -191,14 +190,3 @@ def _check_fractions(fractions: Sequence[float] | np.ndarray) -> np.ndarray:
   if np.any(np.diff(array) <= 0):
     raise ValueError(f"fractions is {fractions}; they must increase")
   return array
-
-
-def _standard_error(estimate: Estimate, session: Session) -> np.ndarray:
-  """Of the mean distortion: standard deviation over the root of the number of draws."""
-  if not session.perturbation.is_random:
-    return np.zeros_like(estimate.distortion)
-  if session.num_draws == 1:
-    return np.full_like(estimate.distortion, np.nan)
-  # The mean of squares minus the square of the mean is the biased variance.
-  variance = estimate.distortion_square - estimate.distortion**2
-  return np.sqrt(np.maximum(variance, 0) / (session.num_draws - 1))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cawe_jax import checks, distortions, perturbations, recipes
+from cawe_jax import checks, contracts, distortions, perturbations, recipes
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.explain import MINIMUM_PROBABILITY
 from cawe_jax.methods import Method
@@ -82,7 +82,7 @@ def retained(
     (1.0, 1.0)
   """
   batch = checks.check_images(images)
-  shapes = transform(batch.shape[1:]).mask_shapes
+  shapes = contracts.bind(transform, batch.shape[1:]).mask_shapes
   masks = checks.check_masks("masks", masks, [(len(batch), *s) for s in shapes])
   method = Method(
     "retained",

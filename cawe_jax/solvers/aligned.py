@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -88,26 +89,43 @@ def aligned(
   the mask would follow one sample of noise. The average is known from the step on that
   fills the memory.
 
-  *Brake and guard.* Entries fall more slowly where the value exceeds a share of its
-  value at a mask of zeros. When a mask loses everything at once, the softmax saturates
-  and no gradient leads back: then the mask returns to at least a running mean of the
-  masks whose value was good.
+  *Brake and guard.* Entries fall more slowly where the value exceeds a share of the
+  ``zero_value`` (see :class:`.Solver`). When a mask loses everything at once, the
+  softmax saturates and no gradient leads back: then the mask returns to at least a
+  running mean of the masks whose value was good.
 
   Args:
-    decay: Of all running means, in (0, 1).
-    caution: c for z and beta.
+    decay: Of the running means of direction, factor and residual, in (0, 1).
+    caution: c for z and beta, at least 0, as the next three.
     residual_caution: c for r.
     floor: f above; small is close to a multiplicative update.
     outlier: Times the average size beyond which a step's gradient is shortened, above
       1. Where harm is rare and yet all that matters, take 3 or more.
-    brake: Share of the value at a mask of zeros above which entries fall slowly.
+    brake: Share of the ``zero_value`` above which entries fall slowly.
     collapse: Share that counts as collapse, in (0, 1].
+
+  Raises:
+    ValueError: An argument is out of range.
 
   References:
     Breiman, Better subset regression using the nonnegative garrote, 1995.
     Zhang et al., Why are adaptive methods good for attention models?, 2020: clipping
     where the noise of a gradient has heavy tails.
   """
+  if not 0 < decay < 1:
+    raise ValueError(f"decay is {decay}; it must be in (0, 1)")
+  if not outlier > 1:
+    raise ValueError(f"outlier is {outlier}; it must be above 1")
+  if not 0 < collapse <= 1:
+    raise ValueError(f"collapse is {collapse}; it must be in (0, 1]")
+  for name, value in {
+    "caution": caution,
+    "residual_caution": residual_caution,
+    "floor": floor,
+    "brake": brake,
+  }.items():
+    if not (math.isfinite(value) and value >= 0):
+      raise ValueError(f"{name} is {value}; it must be finite and at least 0")
 
   def init(mask: Mask, zero_value: Array) -> SolverState:
     zeros = jnp.zeros_like(_flatten(mask))
@@ -159,11 +177,12 @@ def aligned(
     g = b * _shrink(z, z_error, caution) + _shrink(r, r_error, residual_caution)
     error = b**2 * z_error + b_error * z**2 + r_error
     u = (g + slope) / jnp.sqrt(g**2 + error + slope**2 + _TINY)
-    calm = jnp.clip(brake * memory.zero_value / (memory.recent_value + _TINY), 0, 1)
+    bearable = brake * memory.zero_value + _TINY
+    calm = jnp.clip(bearable / (memory.recent_value + _TINY), 0, 1)
     u *= jnp.where(u > 0, per_image(calm, s), 1)
     moved = s - per_image(step_size, s) * (s + floor) / (1 + floor) * u
 
-    recent = (memory.recent_value + evaluation.value) / 2
+    recent = (memory.recent_value + jnp.maximum(evaluation.value, 0)) / 2
     collapsed = recent > collapse * memory.zero_value
     lost = per_image(collapsed, s)
     weight = 1 - _SAFE_DECAY ** per_image(memory.safe_count, s)

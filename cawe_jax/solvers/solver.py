@@ -21,7 +21,8 @@ class Evaluation(NamedTuple):
   """What the oracle returns for B masks: a noisy part and an exact part.
 
   Attributes:
-    value: Of the part that is estimated from draws, ``[B]``.
+    value: Of the part that is estimated from draws, above what it is for the images
+      themselves, ``[B]``.
     gradient: Of that part with respect to the masks.
     direction: What ``gradient`` is roughly a multiple of, with far less noise: see
       :class:`cawe_jax.objective.Gradients`. Zeros where there is no such thing.
@@ -53,7 +54,8 @@ class Solver(NamedTuple):
 
   Attributes:
     name: How it was made.
-    init: ``(masks [B, ...], value at masks of zeros [B]) -> state``.
+    init: ``(masks [B, ...], zero_value [B]) -> state``, where ``zero_value`` is the
+      value at masks of zeros, or what the images themselves cost where that is more.
     step: ``(oracle, state, step_size [B]) -> (state, evaluation)``.
   """
 

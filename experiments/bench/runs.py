@@ -143,6 +143,7 @@ def search(
     masks, num_steps, history = explain.optimise(
       session, classifier, method, None, None
     )
+    masks = explain.stretch(masks, *method.recipe.contrast)
   seconds = (time.perf_counter() - before - clock.seconds) / len(seeds)
   scores = score(classifier, photograph, method, masks)
   return [

@@ -107,3 +107,17 @@ def test_a_package_without_the_file(monkeypatch, tmp_path):
   monkeypatch.setitem(registry._INFO, info.name, info._replace(package=package))
   with pytest.raises(ValueError, match=r"has no file gone\.pth"):
     load_classifier("efficientnet-lite0")
+
+
+def test_lists_are_as_good_as_tuples():
+  listed = Classifier(linear, jnp.ones((12, 5)), [2, 2], list(NAMES), "pets")
+  assert (listed.input_size, listed.class_names) == ((2, 2), NAMES)
+  jax.jit(lambda classifier: classifier.params)(listed)  # hashes what is static
+
+
+@pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16])
+def test_outputs_of_half_precision_are_computed_with_in_full(half):
+  classifier = Classifier(lambda w, x: linear(w, x).astype(half), jnp.ones((12, 5)), 2)
+  outputs = classifier(jnp.full((1, 2, 2, 3), 0.1))
+  assert outputs.dtype == jnp.float32
+  assert outputs.tolist() == [[float(half(1.2))] * 5]

@@ -195,7 +195,7 @@ def test_only_a_long_run_is_estimated(
 
 
 def test_it_is_said_before_results_are_replaced(photo, tmp_path, capsys):
-  arguments = ["explain", str(photo), *QUICK, "--out", str(tmp_path)]
+  arguments = ["explain", str(photo), *QUICK, "--out", str(tmp_path / "out")]
   said = []
   for options in ([], [], ["--seed=1"], ["--seed=1", "--force"]):
     assert main([*arguments, *options]) == 0

@@ -109,7 +109,7 @@ def test_bad_options_are_one_line(arguments, message, photo, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    (["--budget=1024"], "budget is 1024; it must be from 1 to 1023"),
+    (["--budget=1024"], "budget is 1024; it must be an integer from 1 to 1023"),
     (["--perturbation=scaled-gaussian:1,1"], "factors has 2 entries"),
   ],
 )
@@ -120,6 +120,17 @@ def test_what_only_the_run_finds_is_one_line(options, message, photo, tmp_path, 
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("cawe: error: ")
   assert message in line
+
+
+@pytest.mark.parametrize(
+  "way", [lambda path: path, lambda path: path / ".." / path.name]
+)
+def test_a_photograph_is_not_overwritten_with_its_own_figure(way, photo, explain):
+  before = photo.read_bytes()
+  code, _, (line,) = explain(photo, out=way(photo.parent))
+  assert code == 2
+  assert f"image {str(photo)!r} would be overwritten with its own figure" in line
+  assert photo.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made(explain, photo, tmp_path):

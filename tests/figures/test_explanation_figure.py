@@ -41,6 +41,7 @@ def make_explanation(shapes=None, size=(15, 17), channels=3, **changes):
     retained_probability=0.871,
     explanation_probability=1.042,
     objective=0.2877,
+    lagrange_multiplier=20.0,
     num_steps=1800,
     model_evaluations=28800,
     history=history,
@@ -200,7 +201,7 @@ def test_nothing_finite_still_draws():
   drawn = texts(figure)
   assert "class 285, p = n/a" in drawn
   assert "p kept with noise: n/a" in drawn
-  assert "n/a at λ = n/a" in drawn
+  assert "n/a at λ = 20" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
 

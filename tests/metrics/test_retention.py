@@ -7,7 +7,7 @@ import pytest
 
 from cawe_jax import Classifier, cartoonx, explain, perturbations, recipes
 from cawe_jax.classifiers.outputs import regression
-from cawe_jax.metrics import retained
+from cawe_jax.metrics import rate_distortion_curve, retained
 from cawe_jax.representations import pixel, wavelet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -94,3 +94,11 @@ def test_bad_masks_are_refused():
     retained(LINEAR, IMAGES[:2], MASKS, pixel(), key=KEY)
   with pytest.raises(ValueError, match=r"^masks has entries outside \[0, 1\]"):
     retained(LINEAR, IMAGES, (2 * MASKS[0],), pixel(), key=KEY)
+
+
+@pytest.mark.parametrize("measure", [retained, rate_distortion_curve])
+def test_a_bound_representation_is_refused(measure):
+  with pytest.raises(
+    ValueError, match=r"^representation is a Representation, which is"
+  ):
+    measure(LINEAR, IMAGES, MASKS, pixel()(SHAPE), key=KEY)
