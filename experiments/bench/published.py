@@ -21,7 +21,7 @@ import itertools
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,7 +32,6 @@ from experiments.bench import machine
 from experiments.bench.runs import (
   SETTINGS,
   Photograph,
-  Run,
   Score,
   score,
   search,
@@ -103,11 +102,10 @@ def load(
     found.append(Published(score, record["history"], record["evaluations"]))
 
 
-Seed = TypeVar("Seed", Published, Run)
 """A result for one seed of the noise, the published algorithm's or this library's."""
 
 
-def typical(results: list[Seed]) -> Seed:
+def typical(results: list[Published]) -> Published:
   """The one with the median objective; of an even number, the better of two."""
   ordered = sorted(results, key=lambda result: result.score.objective)
   return ordered[(len(ordered) - 1) // 2]
