@@ -102,9 +102,6 @@ def load(
     found.append(Published(score, record["history"], record["evaluations"]))
 
 
-"""A result for one seed of the noise, the published algorithm's or this library's."""
-
-
 def typical(results: list[Published]) -> Published:
   """The one with the median objective; of an even number, the better of two."""
   ordered = sorted(results, key=lambda result: result.score.objective)

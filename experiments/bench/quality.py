@@ -5,15 +5,15 @@
 For both published settings and every photograph whose published results are stored (see
 :mod:`experiments.bench.published`; of several seeds the one with the median objective
 counts, and ``seeds`` are the ratios of the best and the worst to it; of this library's
-own there are as many as ``--seeds`` says, and the median counts too) it searches a mask with a growing number of
-evaluations, scores every mask on the same 256 fresh draws and prints the ratio of the
-objectives, with the standard error of the paired difference and a ``!`` where the mask
-is worse by more than 2 % and two of those. Then: the fewest evaluations that reach the
-published objective or less, their seconds, and the speed-up, which is the published
-4,800 evaluations at PyTorch's milliseconds, measured in the same run
-(:mod:`experiments.bench.pairs`), over those seconds. To tell the algorithm from its
+own there are as many as ``--seeds`` says, and the median counts too) it searches a mask
+with a growing number of evaluations, scores every mask on the same 256 fresh draws and
+prints the ratio of the objectives, with the standard error of the paired difference and
+a ``!`` where the mask is worse by more than 2 % and two of those. Then: the fewest
+evaluations that reach the published objective or less, their seconds, and the speed-up,
+which is the published 4,800 evaluations at PyTorch's milliseconds, measured in the same
+run (:mod:`experiments.bench.pairs`), over those seconds. To tell the algorithm from its
 implementation there are two more ratios: of Adam with the default recipe's schedule,
-steps and draws, and of the published algorithm after a tenth of its steps.
+steps and draws (one seed), and of the published algorithm after a tenth of its steps.
 """
 
 from __future__ import annotations
