@@ -267,14 +267,16 @@ def in_one_line(error: Exception) -> str:
 
 
 def name_of(function: object) -> str:
-  """The name of a part that is a function; of a partial one with its arguments.
+  """The name of a part that is a function; of a nameless partial one, what it calls.
 
   Example:
     >>> name_of(max), name_of(functools.partial(max, default=0))
     ('max', 'max(default=0)')
   """
+  if own := getattr(function, "__name__", None):
+    return str(own)
   if isinstance(function, functools.partial):
     given = [*map(repr, function.args)]
     given += [f"{key}={value!r}" for key, value in function.keywords.items()]
-    return f"{name_of(function.func)}({', '.join(given)})"
-  return getattr(function, "__name__", repr(function))
+    return " ".join(f"{name_of(function.func)}({', '.join(given)})".split())
+  return repr(function)

@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
     return value.name
   if hasattr(value, "tolist"):
     return value.tolist()
-  return [_plain(v) for v in value] if isinstance(value, tuple) else value
+  return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
 def cartoonx(

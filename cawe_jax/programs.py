@@ -175,7 +175,8 @@ def prepare(
 def _clean_distortion(objective: Objective, problems: Problem) -> Array:
   """Of the images themselves, ``[B]``: 0 unless something is to be gained."""
   logits = problems.clean_logits
-  return jax.vmap(objective.distortion)(logits, logits, problems.target)
+  values = jax.vmap(objective.distortion)(logits, logits, problems.target)
+  return jnp.where(jnp.isfinite(values), values, 0)  # e.g. of a logarithm
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -264,9 +265,15 @@ def _step(
   stopping, stop = jax.vmap(structure.stopping.update, (0, 0, None))(
     carry.stopping, value, progress
   )
-  # No image is done before the multiplier is its own.
+  # Objectives with another multiplier than the image's own are no sign that it is done.
   final = step_weights.weights.lagrange_multiplier
-  stop &= jnp.isclose(multiplier, final, rtol=1e-2, atol=0)
+  is_final = jnp.isclose(multiplier, final, rtol=1e-2, atol=0)
+  stop &= is_final
+  stopping = jax.tree.map(
+    lambda new, first: jnp.where(per_image(is_final, new), new, first),
+    stopping,
+    structure.stopping.init(),
+  )
   active = carry.active
 
   def keep(new: Array, old: Array) -> Array:

@@ -76,7 +76,10 @@ class Session:
     wanted = np.full(self.size, -1) if given is None else given
     ids = checks.check_ids(image_ids, images)
     self._weights = self._pad(StepWeights(*_weights(method, self.size)))
-    self.lagrange_multiplier = self.crop(self._weights.weights.lagrange_multiplier)
+    # A copy, which stays as it is when the caller's array changes.
+    self.lagrange_multiplier = np.array(
+      self._weights.weights.lagrange_multiplier[: self.size]
+    )
     self._active = np.arange(len(self._weights.step_size)) < self.size
     batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
     count = np.int32(self.num_different(programs.NUM_ZERO_DRAWS))

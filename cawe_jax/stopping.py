@@ -82,7 +82,8 @@ def plateau(
 
   def update(state: _Window, value: Array, progress: Array) -> tuple[_Window, Array]:
     index = jnp.floor(progress / window + 1e-6).astype(jnp.int32)
-    over = index > state.index  # this step begins a new window
+    # This step begins a new window. The first one begins with the first value.
+    over = (index > state.index) & (state.count > 0)
     mean = state.total / jnp.maximum(state.count, 1)
     improved = mean < (1 - tolerance) * state.best
     failures = jnp.where(

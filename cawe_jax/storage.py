@@ -138,7 +138,8 @@ def _complete(arrays: dict[str, Any]) -> None:
     arrays["score_with_noise"] = probability * retained
     arrays["score_without_noise"] = probability * explained
   history = arrays.get("history/lagrange_multiplier")
-  if "lagrange_multiplier" not in arrays and history is not None:
+  is_curve = history is not None and history.dtype.kind == "f" and history.ndim > 0
+  if "lagrange_multiplier" not in arrays and is_curve:
     arrays["lagrange_multiplier"] = _last_finite(history)
 
 

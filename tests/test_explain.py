@@ -279,7 +279,8 @@ def test_a_run_that_comes_from_above_ends_at_the_multiplier(classifier):
   multipliers = np.array([40.0, 50.0, 60.0])
   recipe = ADAM._replace(num_steps=100, step_size=0.5, stopping=rule, schedule=schedule)
   late = explain(classifier, IMAGES, method(multipliers, recipe), key=KEY)
-  assert (late.num_steps >= 50).all()
+  # Two windows of 5 steps at the multiplier itself are the least that tells.
+  assert (late.num_steps >= 60).all()
   assert (late.num_steps < 100).all()
   # Stopped long before, its objective still has the multiplier itself.
   early = explain(
@@ -299,13 +300,14 @@ def test_two_partial_penalties_are_told_apart(classifier):
   # Lists, as people write them.
   parts = method(recipe=SGD._replace(num_steps=1))._replace(
     penalties=[functools.partial(edges, scale=s) for s in (2.0, 3.0)],
-    penalty_weights=[0.1, 0.2],
+    penalty_weights=[np.float32(0.1), np.float32(0.2)],
   )
   history = explain(classifier, IMAGES, parts, key=KEY).history.penalties
   assert list(history) == ["edges(scale=2.0)", "edges(scale=3.0)"]
   doubled, tripled = history.values()
   np.testing.assert_allclose(3 * doubled, 2 * tripled, rtol=1e-5)
   assert parts.settings()["penalties"] == list(history)
+  json.dumps(parts.settings())
 
 
 EIGHT_DEVICES = """

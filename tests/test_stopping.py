@@ -47,6 +47,16 @@ def test_noise_around_a_falling_mean_does_not_stop():
   assert first_stop(stopping.plateau(), np.linspace(2, 1, 100) + 0.1 * noise) is None
 
 
+def test_a_rule_that_begins_late_begins_with_what_it_sees():
+  rule, state = stopping.plateau(patience=1), stopping.plateau(patience=1).init()
+  stops = []
+  for step in range(50, 100):
+    state, stop = rule.update(state, jnp.float32(1), step / 100)
+    stops.append(bool(stop))
+  # The first window cannot fail.
+  assert stops.index(True) == 20
+
+
 def test_never():
   assert first_stop(stopping.never(), np.ones(50)) is None
 

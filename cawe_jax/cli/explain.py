@@ -139,9 +139,11 @@ def _read_jobs(
     names[stem] = name
     for target in targets:
       job_stem = stem if len(targets) == 1 else f"{stem}-{target}"
-      if (folder / f"{job_stem}.png").resolve() == path.resolve():
+      figure = folder / f"{job_stem}.png"
+      if _is_foreign(figure, options.images):
         messages.error(
-          f"image {name!r} would be overwritten with its own figure; give another --out"
+          f"image {name!r}: its figure would overwrite {str(figure)!r}, which is no "
+          "figure of this command; give another --out"
         )
         failures += 1
         continue
@@ -153,6 +155,17 @@ def _read_jobs(
           messages.say(f"{name}: the results in {job_stem}.json will be replaced")
         jobs.append(_Job(name, job_stem, image, target, request))
   return jobs, failures
+
+
+def _is_foreign(figure: Path, images: list[str]) -> bool:
+  """Whether what is in a figure's place is an input, or has no mask beside it."""
+  if not figure.exists():
+    return False
+  beside = (figure.with_suffix(suffix) for suffix in (".npz", ".json"))
+  inputs = (Path(name) for name in images)
+  return not any(path.exists() for path in beside) or any(
+    path.exists() and figure.samefile(path) for path in inputs
+  )
 
 
 def _locate(name: str) -> tuple[Path, str]:

@@ -125,12 +125,26 @@ def test_what_only_the_run_finds_is_one_line(options, message, photo, tmp_path, 
 @pytest.mark.parametrize(
   "way", [lambda path: path, lambda path: path / ".." / path.name]
 )
-def test_a_photograph_is_not_overwritten_with_its_own_figure(way, photo, explain):
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_no_photograph_is_overwritten_with_a_figure(suffix, way, photo, explain):
+  # Its own, or that of another file of the same name.
   before = photo.read_bytes()
-  code, _, (line,) = explain(photo, out=way(photo.parent))
+  given = photo.with_suffix(suffix)
+  given.write_bytes(before)
+  code, _, (line,) = explain(given, "--force", out=way(photo.parent))
   assert code == 2
-  assert f"image {str(photo)!r} would be overwritten with its own figure" in line
+  assert f"image {str(given)!r}: its figure would overwrite " in line
   assert photo.read_bytes() == before
+  assert not photo.with_suffix(".npz").exists()
+
+
+def test_a_figure_that_is_an_input_is_not_overwritten(explain, photo, tmp_path):
+  figure = tmp_path / "out" / "photo.png"
+  assert explain(photo)[0] == 0
+  figure.write_bytes(photo.read_bytes())
+  code, _, (line,) = explain(figure, "--seed=1")
+  assert code == 2
+  assert f"its figure would overwrite {str(figure)!r}" in line
 
 
 def test_a_folder_that_cannot_be_made(explain, photo, tmp_path):

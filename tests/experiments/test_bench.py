@@ -285,9 +285,10 @@ def test_every_seed_is_scored_on_the_same_draws(classifier, setting, folder):
 def test_photographs_evaluations_and_seeds_can_be_chosen(
   monkeypatch, classifier, folder, setting, capsys
 ):
-  run_published(monkeypatch, folder, setting)
-  capsys.readouterr()
   names = [p.name for p in runs.sure_photographs(folder, classifier, 2)]
+  stored = published.Published(Score([0.1, 0.2], 0.3), [1.0] * 10, 120)
+  monkeypatch.setattr(quality, "load", lambda setting, photograph: [stored])
+  monkeypatch.setattr(cawe, "load_classifier", lambda name: classifier)
   measured = pairs.Pairs([50.0], [10.0], [10.0])
   monkeypatch.setattr(pairs, "measure", lambda count: measured)
 
@@ -298,20 +299,19 @@ def test_photographs_evaluations_and_seeds_can_be_chosen(
     return capsys.readouterr().out
 
   def search(classifier, photograph, method, seeds):
-    asked.append(list(seeds))
-    return runs.search(classifier, photograph, method, seeds)
+    evaluations = method.recipe.num_steps * method.recipe.num_draws
+    asked.append((evaluations, list(seeds)))
+    return [runs.Run((), stored.score, 1.0, evaluations, []) for _ in seeds]
 
-  asked: list[list[int]] = []
+  asked: list[tuple[int, list[int]]] = []
   monkeypatch.setattr(quality, "search", search)
-  short = quality.ADAM._replace(num_steps=1)
-  monkeypatch.setattr(quality, "ADAM", short)
   out = run("--count", "2", "--only", names[1], "--evaluations", "8", "4")
   head, *rows = out.splitlines()[4:]
   assert head.split()[-6:-3] == ["4", "8", "reached"]
   assert [row.split()[0] for row in rows] == [names[1], "median", "worst", "worse"]
-  assert asked == 3 * [[0]]
+  assert asked == [(1000, [0]), (4, [0]), (8, [0])]
   run("--count", "1", "--evaluations", "4", "--seeds", "2")
-  assert asked[3:] == [[0], [0, 1]]
+  assert asked[3:] == [(1000, [0]), (4, [0, 1])]
   with pytest.raises(SystemExit, match="--only cat: in no name of 2 photographs"):
     run("--count", "2", "--only", "cat")
   for bad in ("0", "-1", "2.5", "many"):
