@@ -36,7 +36,7 @@ from experiments.bench.runs import (
   sure_photographs,
 )
 
-EVALUATIONS = (400, 500, 700, 1000)
+EVALUATIONS = (400, 500, 1000, 1150)
 ADAM = recipes.default()._replace(
   solver=solvers.adam(), step_size=recipes.cvpr2023().step_size
 )
@@ -125,7 +125,7 @@ def main() -> None:
     nargs="+",
     type=machine.at_least_one,
     default=EVALUATIONS,
-    help="how many a search may take, growing (400 500 700 1000)",
+    help="how many a search may take, growing (400 500 1000 1150)",
   )
   parser.add_argument(
     "--seeds",
