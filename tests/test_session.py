@@ -148,11 +148,11 @@ def test_the_solver_is_told_what_masks_of_zeros_are_worth(classifier):
   assert expected.max() > 1e-3
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_values_are_what_lies_above_the_images_own(classifier, sign):
-  # A class with little to lose, and a distortion that is negative throughout.
+@pytest.mark.parametrize(("own", "counts"), [(1e-3, False), (-2.0, True)])
+def test_values_are_what_lies_above_the_images_own(classifier, own, counts):
   def score(clean, logits, target):
-    return sign * jax.nn.softmax(logits)[target] - 0.5
+    lost = jax.nn.softmax(clean)[target] - jax.nn.softmax(logits)[target]
+    return lost + own
 
   told = []
 
@@ -171,12 +171,11 @@ def test_values_are_what_lies_above_the_images_own(classifier, sign):
   )
   jax.effects_barrier()
   zero_value, value = (x[: len(IMAGES)] for x in told)
-  own = sign * found.probability - 0.5
   nothing = jax.tree.map(np.zeros_like, found.mask)
   seen = obfuscations.obfuscate(
     classifier, IMAGES, nothing, METHOD, key=KEY, draws=programs.NUM_ZERO_DRAWS
   )
   lost = obfuscations.distortion(seen, score).value - own
   np.testing.assert_allclose(zero_value, np.maximum(lost, np.abs(own)), rtol=1e-4)
-  assert len({*(lost > np.abs(own))}) == 2
+  assert ((lost < np.abs(own)) == counts).all()
   np.testing.assert_allclose(value, found.history.distortion[:, 0] - own, atol=1e-6)
