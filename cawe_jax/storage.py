@@ -138,8 +138,9 @@ def _complete(arrays: dict[str, Any]) -> None:
     arrays["score_with_noise"] = probability * retained
     arrays["score_without_noise"] = probability * explained
   history = arrays.get("history/lagrange_multiplier")
-  is_curve = history is not None and history.dtype.kind == "f" and history.ndim > 0
-  if "lagrange_multiplier" not in arrays and is_curve:
+  if "lagrange_multiplier" in arrays or history is None:
+    return
+  if history.dtype.kind == "f" and history.ndim > 0:
     arrays["lagrange_multiplier"] = _last_finite(history)
 
 
