@@ -38,11 +38,7 @@ def check_method(method: Method) -> None:
   recipe = method.recipe
   contracts.check_parts(method.representation, method.perturbation)
   for name, kind in _RECIPE_PARTS.items():
-    if not isinstance(part := getattr(recipe, name), kind):
-      raise ValueError(
-        f"{name} is {part!r}; it must be a {kind.__module__}.{kind.__name__}, which "
-        "factories return when they are called"
-      )
+    contracts.check_part(name, getattr(recipe, name), kind)
   if len(method.penalty_weights) != len(method.penalties):
     raise ValueError(
       f"penalty_weights has {len(method.penalty_weights)} entries; the method has "

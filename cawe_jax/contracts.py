@@ -31,10 +31,19 @@ def check_parts(representation: Any, perturbation: Any) -> None:
     ValueError: One line that says what was given instead.
   """
   check_transform(representation)
-  if not isinstance(perturbation, Perturbation):
+  check_part("perturbation", perturbation, Perturbation)
+
+
+def check_part(name: str, part: Any, kind: type) -> None:
+  """Refuse what is not of the kind that factories make.
+
+  Raises:
+    ValueError: One line that says what was given instead.
+  """
+  if not isinstance(part, kind):
     raise ValueError(
-      f"perturbation is {perturbation!r}; it must be a cawe_jax.types.Perturbation, "
-      "which factories return when they are called"
+      f"{name} is {part!r}; it must be a {kind.__module__}.{kind.__name__}, which "
+      "factories return when they are called"
     )
 
 

@@ -73,6 +73,7 @@ class Problem(NamedTuple):
     grey_coefficients: ``T`` of the mean over channels, one channel.
     perturbation_state: What ``perturbation.init`` returned.
     clean_logits: The network's outputs for the image, ``[K]``.
+    clean_distortion: Of the image itself: 0, but for a class that is not predicted.
     target: Explained class, int.
     key: Of all this image's draws.
   """
@@ -82,6 +83,7 @@ class Problem(NamedTuple):
   grey_coefficients: Coefficients
   perturbation_state: object
   clean_logits: Array
+  clean_distortion: Array
   target: Array
   key: Array
 
@@ -127,12 +129,14 @@ def make_problem(
 ) -> Problem:
   """Compute once what every evaluation needs."""
   representation = objective.representation
+  clean = objective.distortion(clean_logits, clean_logits, target)
   return Problem(
     image,
     representation.analysis(image),
     representation.analysis(jnp.mean(image, axis=-1, keepdims=True)),
     objective.perturbation.init(image, representation),
     clean_logits,
+    jnp.where(jnp.isfinite(clean), clean, 0),  # a logarithm may be infinite there
     target,
     key,
   )

@@ -83,7 +83,7 @@ def explain_retaining(
   image_ids: Any = None,
   callback: Callback | None = None,
   rows: int | None = None,
-) -> tuple[Explanation, np.ndarray]:
+) -> Explanation:
   """The sparsest explanation on a path that retains enough of the probability.
 
   The multiplier doubles from 2.5 to 640. Each mask starts from the one before and takes
@@ -104,8 +104,8 @@ def explain_retaining(
 
   Returns:
     For each image the explanation with the largest multiplier that retains enough, or
-    the smallest multiplier's where none does, and the multipliers ``[B]`` (a scalar for
-    one image). Compare ``retained_probability`` to see which it is.
+    the smallest multiplier's where none does. Compare ``retained_probability`` to see
+    which it is; ``lagrange_multiplier`` is the one chosen.
 
   Raises:
     ValueError: ``retain`` is out of range, the classifier is a regression, or as for
@@ -156,9 +156,7 @@ def explain_retaining(
       break
   assert best is not None
   best = best._replace(model_evaluations=evaluations)
-  if single:
-    best = jax.tree.map(lambda x: x[0], best)
-  return best, best.lagrange_multiplier
+  return jax.tree.map(lambda x: x[0], best) if single else best
 
 
 def _choose(which: np.ndarray, new: Explanation, old: Explanation) -> Explanation:

@@ -18,7 +18,7 @@ from cawe_jax import contracts
 from cawe_jax import objective as objective_
 from cawe_jax.devices import split_images
 from cawe_jax.methods import Structure
-from cawe_jax.objective import Classifier, Estimate, Objective, Problem, Weights
+from cawe_jax.objective import Classifier, Estimate, Problem, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
 from cawe_jax.tiles import Draws, Tile
@@ -166,17 +166,10 @@ def prepare(
     jax.tree.map(jnp.zeros_like, masks),
     Draws(jnp.uint32(FRESH_STEP), count, everyone),
   )
-  clean = _clean_distortion(structure.objective, problems)
+  clean = problems.clean_distortion
   # A class that is not predicted has little to lose, and much to gain.
   worst = jnp.maximum(zeros.distortion - clean, jnp.abs(clean))
   return Prepared(problems, masks, worst)
-
-
-def _clean_distortion(objective: Objective, problems: Problem) -> Array:
-  """Of the images themselves, ``[B]``: 0 unless something is to be gained."""
-  logits = problems.clean_logits
-  values = jax.vmap(objective.distortion)(logits, logits, problems.target)
-  return jnp.where(jnp.isfinite(values), values, 0)  # e.g. of a logarithm
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -242,7 +235,6 @@ def _step(
   step_size = structure.schedule.step_size(progress, step_weights.step_size)
   weights = step_weights.weights._replace(lagrange_multiplier=multiplier)
   draws = Draws(step, window.num_draws, carry.active)
-  clean = _clean_distortion(objective, problems)
 
   def oracle(masks: Mask) -> Evaluation:
     estimate, gradients = objective_.expected_distortion_and_gradients(
@@ -257,7 +249,8 @@ def _step(
       masks, problems, weights
     )
     report = estimate.distortion, terms
-    return Evaluation(estimate.distortion - clean, *gradients, value, slope, report)
+    excess = estimate.distortion - problems.clean_distortion
+    return Evaluation(excess, *gradients, value, slope, report)
 
   solver, evaluation = structure.solver.step(oracle, carry.solver, step_size)
   distortion, terms = evaluation.report

@@ -307,3 +307,19 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
 def test_numbers_out_of_range_are_refused(name, value):
   with pytest.raises(ValueError, match=f"^{name} is {value}; it must be"):
     solvers.aligned(**{name: value})
+
+
+@pytest.mark.parametrize(("value", "zero_value"), [(0.0, 0.0), (-5.0, 1.0)])
+def test_nothing_is_braked_where_nothing_is_lost(value, zero_value):
+  solver, mask = solvers.aligned(), random_masks(0)
+  nothing = jax.tree.map(np.zeros_like, mask)
+  slope = jax.tree.map(np.ones_like, mask)
+
+  def oracle(masks):
+    values = np.full(BATCH, value, np.float32)
+    return solvers.Evaluation(values, nothing, nothing, values, slope)
+
+  state = solver.init(mask, np.full(BATCH, zero_value, np.float32))
+  for _ in range(60):
+    state, _ = solver.step(oracle, state, np.full(BATCH, 0.2, np.float32))
+  assert max(leaf.max() for leaf in state.mask) < 0.1

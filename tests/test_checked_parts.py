@@ -1,12 +1,20 @@
 """A part that breaks its contract is named before anything is compiled."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import cawe_jax as cawe
-from cawe_jax import contracts, distortions, perturbations, representations
+from cawe_jax import (
+  contracts,
+  distortions,
+  initial_masks,
+  perturbations,
+  representations,
+)
 from cawe_jax.types import Perturbation, Representation, Transform
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -198,3 +206,17 @@ def test_what_is_no_part_is_refused(parts, message):
 @pytest.mark.parametrize("distortion", [distortions.kl, distortions.l2])
 def test_the_librarys_own_pass(distortion):
   contracts.check_distortion(distortion, 7)
+
+
+def test_a_partial_function_may_have_a_name_of_its_own():
+  part = functools.partial(max, default=np.arange(40))
+  assert "\n" not in contracts.name_of(part)
+  part.__name__ = "largest"
+  assert contracts.name_of(part) == "largest"
+
+
+@pytest.mark.parametrize("make", [initial_masks.random, initial_masks.ones])
+def test_masks_are_float32_in_programs_of_64_bits_too(make):
+  with jax.enable_x64(True):
+    (mask,) = make().make(jax.random.key(0), representations.pixel()((4, 4, 1)))
+  assert mask.dtype == np.float32

@@ -103,3 +103,17 @@ def test_memory_does_not_grow_with_the_number_of_draws(classifier):
     return evaluate(setting.objective, Tile(3, 64), classifier, problems, masks, draws)
 
   assert many < temporary_bytes(in_one_tile, *arguments, draws_of(64)) / 10
+
+
+def test_draws_are_averaged_in_full_precision_on_every_platform(classifier):
+  # On a TPU or a GPU products are of bfloat16 or TensorFloat-32 unless told otherwise.
+  setting = make_setting(PIXEL, classifier)
+  plain = Classifier(lambda w, x: x[:, :5, 0, 0], (), SHAPE[:2])
+
+  def traced(problems, masks):
+    draws = draws_of(4)
+    return evaluate(setting.objective, Tile(1, 2), plain, problems, masks, draws)
+
+  text = str(jax.make_jaxpr(traced)(setting.problems, setting.masks))
+  # One average of the gradients and one of the directions, each of one leaf.
+  assert text.count("precision=(Precision.HIGHEST") == 2

@@ -67,7 +67,8 @@ def by_hand():
 
 
 def test_retaining_takes_the_largest_multiplier_that_retains_enough():
-  found, multipliers = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.6, key=KEY)
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.6, key=KEY)
+  multipliers = found.lagrange_multiplier
   retained, masks = by_hand()
   for b in range(3):
     best = max(np.flatnonzero(retained[:, b] >= 0.6))
@@ -84,8 +85,8 @@ def test_retaining_takes_the_largest_multiplier_that_retains_enough():
 
 
 def test_retaining_falls_back_on_the_smallest_multiplier():
-  found, multipliers = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.99, key=KEY)
-  assert multipliers.tolist() == [RETAIN_MULTIPLIERS[0]] * 3
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.99, key=KEY)
+  assert found.lagrange_multiplier.tolist() == [RETAIN_MULTIPLIERS[0]] * 3
   assert np.all(found.retained_probability < 0.99)
   # Two multipliers in a row failed: 30 steps and a third of that.
   assert found.model_evaluations.tolist() == [40] * 3
@@ -93,9 +94,10 @@ def test_retaining_falls_back_on_the_smallest_multiplier():
 
 
 def test_retaining_one_image_equals_that_image_in_a_batch():
-  found, multipliers = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.6, key=KEY)
-  alone, multiplier = explain_retaining(CLASSIFIER, IMAGES[1], METHOD, 0.6, key=KEY)
-  assert multiplier == multipliers[1]
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.6, key=KEY)
+  alone = explain_retaining(CLASSIFIER, IMAGES[1], METHOD, 0.6, key=KEY)
+  multiplier = alone.lagrange_multiplier
+  assert multiplier == found.lagrange_multiplier[1]
   assert np.ndim(multiplier) == np.ndim(alone.rate) == 0
   # 32-bit rounding of two programs, passed on by forty Adam steps.
   np.testing.assert_allclose(alone.mask[0], found.mask[0][1], atol=1e-3)
@@ -130,7 +132,8 @@ def scripted(monkeypatch):
 
 
 def retain_half():
-  found, multipliers = explain_retaining(CLASSIFIER, IMAGES[:2], METHOD, 0.5, key=KEY)
+  found = explain_retaining(CLASSIFIER, IMAGES[:2], METHOD, 0.5, key=KEY)
+  multipliers = found.lagrange_multiplier
   np.testing.assert_array_equal(found.mask[0][:, 0, 0, 0, 0], multipliers)
   return multipliers.tolist()
 
@@ -159,11 +162,9 @@ def test_a_callback_sees_every_run_and_ends_the_path():
     seen.append((progress.num_steps, progress.step))
     return len(seen) == 5
 
-  found, multipliers = explain_retaining(
-    CLASSIFIER, IMAGES, METHOD, 0.1, key=KEY, callback=callback
-  )
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.1, key=KEY, callback=callback)
   assert seen == [(30, 10), (30, 20), (30, 30), (10, 10), (10, 10)]
-  assert multipliers.tolist() == [10.0] * 3
+  assert found.lagrange_multiplier.tolist() == [10.0] * 3
   assert found.model_evaluations.tolist() == [50] * 3
 
 

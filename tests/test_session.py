@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -179,3 +180,24 @@ def test_values_are_what_lies_above_the_images_own(classifier, own, counts):
   np.testing.assert_allclose(zero_value, np.maximum(lost, np.abs(own)), rtol=1e-4)
   assert ((lost < np.abs(own)) == counts).all()
   np.testing.assert_allclose(value, found.history.distortion[:, 0] - own, atol=1e-6)
+
+
+def open_session(classifier, method):
+  return Session(
+    classifier, IMAGES, method, key=KEY, targets=None, image_ids=None, rows=None
+  )
+
+
+def test_a_distortion_may_be_infinite_at_the_image_itself(classifier):
+  def logarithm(clean, logits, target):
+    return jnp.log(jnp.sum((clean - logits) ** 2))
+
+  problems = open_session(classifier, METHOD._replace(distortion=logarithm)).problems
+  assert problems.clean_distortion.tolist() == [0.0] * len(problems.target)
+
+
+def test_the_multiplier_is_a_copy_of_the_callers(classifier):
+  given = np.array([1, 2, 3], np.float32)
+  session = open_session(classifier, METHOD._replace(lagrange_multiplier=given))
+  given[:] = 0
+  assert session.lagrange_multiplier.tolist() == [1, 2, 3]

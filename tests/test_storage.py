@@ -312,3 +312,13 @@ def test_the_multiplier_of_an_old_file_is_that_of_the_last_step(tmp_path):
   rewrite(path, lagrange_multiplier=None)
   found = storage.load(path).lagrange_multiplier
   np.testing.assert_array_equal(found, np.float32([1, 2, np.nan]))
+
+
+@pytest.mark.parametrize("history", ["a string", 1.0, 3])
+def test_a_history_that_is_no_curve_gives_no_multiplier(history, tmp_path):
+  path = tmp_path / "cat.npz"
+  storage.save(path, make_explanation())
+  changes = {"history/lagrange_multiplier": np.array(history)}
+  rewrite(path, lagrange_multiplier=None, **changes)
+  with pytest.raises(ValueError, match=r"cat\.npz: .* lacks \['lagrange_multiplier'\]"):
+    storage.load(path)

@@ -122,7 +122,7 @@ def regression(scale: float) -> Output:
   def adapt(distortion: Distortion) -> Distortion:
     if distortion is distortions.automatic:
       return scaled_squared_error
-    own = getattr(distortion, "__module__", None) != distortions.__name__
+    own = distortion.__module__ != distortions.__name__
     if own or distortion is distortions.logit_l2:
       return distortion
     raise ValueError(

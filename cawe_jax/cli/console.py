@@ -78,9 +78,7 @@ class Messages:
       yield callback
 
 
-def describe(
-  name: str, target_name: str, explanation: Explanation, multiplier: float
-) -> str:
+def describe(name: str, target_name: str, explanation: Explanation) -> str:
   """The line that a finished image gets."""
   score, kept = _scores(explanation)
   empty = (
@@ -88,6 +86,7 @@ def describe(
     if float(explanation.rate) < 1e-4
     else ""
   )
+  multiplier = float(explanation.lagrange_multiplier)
   return (
     f"{name}: {target_name} ({score})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "

@@ -258,13 +258,11 @@ def _explain_batch(
     compile_clock() as clock,
     messages.progress(title, method.recipe.num_steps) as callback,
   ):
-    explanation, multipliers = _solve(
-      classifier, images, method, targets, callback, options
-    )
+    explanation = _solve(classifier, images, method, targets, callback, options)
   seconds = max(time.perf_counter() - start - clock.seconds, 0) / len(jobs)
   for i, job in enumerate(jobs):
     one: Explanation = jax.tree.map(lambda x, i=i: np.asarray(x)[i], explanation)
-    used = method._replace(lagrange_multiplier=float(multipliers[i]))
+    used = method
     extra: dict[str, Any] = {
       "image": job.name,
       "classifier": classifier.name,
@@ -273,6 +271,7 @@ def _explain_batch(
     if options.retain is not None:
       reached = bool(one.retained_probability >= options.retain)
       extra |= {"retain": options.retain, "retain_reached": reached}
+      used = method._replace(lagrange_multiplier=float(one.lagrange_multiplier))
     if options.budget is not None:
       extra["budget"] = options.budget
     name = classifier.class_name(int(one.target))
@@ -280,7 +279,7 @@ def _explain_batch(
       job.request, name, used.settings(), seconds, clock.seconds, extra
     )
     results.write(folder, job.stem, one, result)
-    messages.say(describe(job.name, name, one, float(multipliers[i])))
+    messages.say(describe(job.name, name, one))
     names = classifier.class_names
     # Of published weights and of classes asked for there is nothing to suspect.
     own = job.target is None and job.request["weights_sha256"] is not None
@@ -299,8 +298,8 @@ def _solve(
   targets: Any,
   callback: Any,
   options: argparse.Namespace,
-) -> tuple[Explanation, np.ndarray]:
-  """The explanation that the options ask for, and each image's multiplier."""
+) -> Explanation:
+  """The explanation that the options ask for."""
   common = {
     "key": jax.random.key(options.seed),
     "targets": targets,
@@ -308,11 +307,9 @@ def _solve(
   }
   if options.retain is not None:
     return cawe.explain_retaining(classifier, images, method, options.retain, **common)
-  multipliers = np.full(len(images), method.lagrange_multiplier)
   if options.budget is not None:
-    found = cawe.explain_budget(classifier, images, method, options.budget, **common)
-    return found, multipliers
-  return cawe.explain(classifier, images, method, **common), multipliers
+    return cawe.explain_budget(classifier, images, method, options.budget, **common)
+  return cawe.explain(classifier, images, method, **common)
 
 
 def _writable_folder(out: str) -> Path:

@@ -50,7 +50,11 @@ def test_the_estimate_grows_with_the_evaluations_and_the_network():
 
 def explained(score, with_noise, without_noise, probability):
   known = np.nan if probability is None else probability
-  numbers = dict.fromkeys(Explanation._fields, 0.01) | {"target": 1, "num_steps": 7}
+  numbers = dict.fromkeys(Explanation._fields, 0.01) | {
+    "target": 1,
+    "num_steps": 7,
+    "lagrange_multiplier": 20.0,
+  }
   return Explanation(**numbers)._replace(
     score=score,
     score_with_noise=with_noise,
@@ -66,12 +70,12 @@ LABEL = explained(0.8, 0.6, 0.4, 0.8)
 
 
 def test_the_line_of_a_finished_image():
-  line = describe("x.png", "age in years", REGRESSION, 20.0)
+  line = describe("x.png", "age in years", REGRESSION)
   assert line.startswith("x.png: age in years (value 31.24)  λ 20  rate 1.00 %")
   assert line.endswith("with noise 30.81")
   assert "p =" not in line
   assert "retained" not in line
-  line = describe("x.png", "sunny", LABEL, 20.0)
+  line = describe("x.png", "sunny", LABEL)
   assert line.startswith("x.png: sunny (p = 0.80)")
   assert line.endswith("retained 75 %")
 
