@@ -293,6 +293,15 @@ def test_a_run_that_comes_from_above_ends_at_the_multiplier(classifier):
   np.testing.assert_allclose(early.objective, weighted, rtol=1e-5)
 
 
+def test_no_rule_stops_an_image_at_another_multiplier(classifier):
+  hasty = stopping.Stopping("at once", tuple, lambda state, value, t: (state, True))
+  schedule = schedules.continuation(3.0)
+  recipe = SGD._replace(num_steps=20, stopping=hasty, schedule=schedule)
+  found = explain(classifier, IMAGES, method(recipe=recipe), key=KEY)
+  # Half of the steps, and the one that has the multiplier itself.
+  assert found.num_steps.tolist() == [11] * 3
+
+
 def test_two_partial_penalties_are_told_apart(classifier):
   def edges(mask, explanation, scale):
     return scale * penalties.spatial_l1(mask, explanation)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -109,8 +110,12 @@ def test_a_folder_without_sure_photographs_is_refused(classifier, tmp_path):
 
 def test_a_score_is_the_objective_that_explain_reports(classifier, setting, folder):
   photograph = runs.sure_photographs(folder, classifier, 1)[0]
-  method = runs.SETTINGS[setting].method(recipes.cvpr2023())
+  recipe = recipes.cvpr2023()._replace(contrast=(0.1, 0.8))
+  method = runs.SETTINGS[setting].method(recipe)
   (run,) = runs.search(classifier, photograph, method)
+  explained = cawe.explain(classifier, photograph.image, method, key=jax.random.key(0))
+  for found, expected in zip(run.mask, explained.mask, strict=True):
+    np.testing.assert_array_equal(found[0], expected)
   assessed = runs.open_session(classifier, photograph, method).assess(run.mask)
   # 256 draws against 64 others, whose error is twice as large: sqrt(1 + 4) = 2.24
   # errors of the difference, of which three.
