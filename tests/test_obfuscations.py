@@ -20,9 +20,9 @@ from cawe_jax.obfuscations import obfuscate, pixel_mask
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-# Of the tiny network's outputs. A hidden unit adds up 960 products whose sizes add up to
-# 50, so that float32 knows it to some 50 * 2**-24, and an output adds up eight of them.
-# Processors add in different orders: relative to an output near 0 that is anything.
+# Of the tiny network's outputs. A hidden unit adds up 960 products whose sizes add up
+# to 50, so that float32 knows it to some 50 * 2**-24, and an output adds up eight of
+# them. Processors add in different orders: relative to an output near 0, that is much.
 ROUNDING = 8 * 50 * 2.0**-24
 
 SHORT = recipes.default()._replace(num_steps=3)
