@@ -4,22 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 OUT ?= out
 TEST_PROCESSES ?= 2
 SMOKES := $(filter-out __init__ common,$(basename $(notdir $(wildcard configs/*.py))))
 
-.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest docs lock wheel clean
+.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest docs lock wheel clean $(SMOKES:%=smoke-%)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml requirements/dev.txt
+# uv installs what pip would, checked by the same hashes, in a tenth of the time.
+$(STAMP): pyproject.toml requirements/dev.txt requirements/uv.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || { \
 	  echo "setting up Python's venv module (Debian keeps it in a package of its own)"; \
 	  rm -rf $(VENV); \
 	  apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) --require-hashes -r requirements/dev.txt
+	$(UV) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 explain: $(STAMP) ## explain a photograph with EfficientNet-Lite0
@@ -34,19 +37,17 @@ test: $(STAMP) ## the fast tests
 
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
-	$(BIN)/python -m pytest -m "slow and not browser"
+	$(BIN)/python -m pytest -m "slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
 
 test-browser: $(STAMP) ## the playground in a real browser (installs Chromium on Debian)
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || { \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m browser
 
-smokes: $(STAMP) ## every experiment, with a few steps on two photographs
-	@for config in $(SMOKES); do \
-	  echo "$$config"; \
-	  $(BIN)/python -m experiments.run --config=configs/$$config.py:smoke \
-	    --workdir=$(OUT)/smokes/$$config || exit 1; \
-	done
+smokes: $(SMOKES:%=smoke-%) ## every experiment, with a few steps on two photographs
+
+smoke-%: $(STAMP)
+	$(BIN)/python -m experiments.run --config=configs/$*.py:smoke --workdir=$(OUT)/smokes/$*
 
 bench: $(STAMP) ## speed against PyTorch; IMAGES=FOLDER adds time to quality
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
@@ -68,6 +69,8 @@ docs: $(STAMP) ## the documentation in build/docs; its notebooks are run
 lock: ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
 	  --no-emit-package cawe-jax pyproject.toml requirements/build.in -o requirements/dev.txt
+	grep -A 40 '^uv==' requirements/dev.txt | awk 'NR > 1 && /^[a-z]/ { exit } !/# via/' \
+	  > requirements/uv.txt
 
 wheel: $(STAMP) ## wheel and sdist in dist/
 	$(BIN)/python -m build --quiet

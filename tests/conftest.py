@@ -3,10 +3,20 @@
 Another platform is tested where ``JAX_PLATFORMS`` names one.
 """
 
+import gc
 import os
+from pathlib import Path
 
-# Before jax is imported, by whichever test module comes first.
+# All of this before jax is imported, by whichever test module comes first.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Two thirds of the tests' time is compiling, so compiled programs are kept, between the
+# processes of one run and between runs. They are found by what was lowered, by the
+# compiler's version and by its options: a program of other code is another program.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "programs")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import numpy as np
@@ -14,8 +24,9 @@ import pytest
 
 from cawe_jax import Classifier
 
-# A program compiled by an earlier version must not serve this one.
-jax.config.update("jax_enable_compilation_cache", False)
+# Traced programs are hundreds of thousands of objects, which Python's collector would
+# read over and over.
+gc.set_threshold(100_000)
 
 
 @pytest.fixture(scope="session", autouse=True)
