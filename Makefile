@@ -46,7 +46,7 @@ test-browser: $(STAMP) ## the playground in a real browser (installs Chromium on
 
 smokes: $(SMOKES:%=smoke-%) ## every experiment, with a few steps on two photographs
 
-smoke-%: $(STAMP)
+$(SMOKES:%=smoke-%): smoke-%: $(STAMP)
 	$(BIN)/python -m experiments.run --config=configs/$*.py:smoke --workdir=$(OUT)/smokes/$*
 
 bench: $(STAMP) ## speed against PyTorch; IMAGES=FOLDER adds time to quality
