@@ -7,12 +7,13 @@ with a look from outside in between. It prints nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from cawe_jax import checks, contracts, programs
+from cawe_jax import checks, contracts, optimality, programs
+from cawe_jax.choice import choose
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method
 from cawe_jax.programs import SEGMENT_STEPS, Assessment, Carry, Window
@@ -79,9 +80,10 @@ def explain(
       CPU and 256 elsewhere, halved as long as memory does not suffice.
 
   Returns:
-    The explanation; for a batch every leaf has a leading axis. Where the mask of zeros
-    has a lower objective than the mask found, it is returned, and ``rate`` is 0: the
-    multiplier is too large for so unsure a prediction, or the steps were too few.
+    The explanation; for a batch every leaf has a leading axis. Of the mask found, the
+    same with more contrast, and the mask of zeros it has the one of the lowest
+    objective, on draws that it is not reported on. Zeros, hence ``rate`` 0, mean that
+    the multiplier is too large for so unsure a prediction, or the steps were too few.
 
   Raises:
     ValueError: An argument is out of range, a part of the method breaks its contract
@@ -119,14 +121,9 @@ def explain(
   masks, num_steps, history = optimise(
     session, classifier, method, initial_masks, callback
   )
-  masks = stretch(masks, *method.recipe.contrast)
-  # For an unsure prediction the empty mask is often the optimum, and no path of small
-  # steps leads there.
-  zeros = jax.tree.map(np.zeros_like, masks)
-  found, empty = session.assess(masks), session.assess(zeros)
-  better = empty.objective < found.objective
-  masks, best = _where(better, (zeros, empty), (masks, found))
-  explanation = assemble(session, masks, best, num_steps, history)
+  masks = choose(session, masks, *method.recipe.contrast)
+  explanation = assemble(session, masks, session.assess(masks), num_steps, history)
+  explanation = explanation._replace(**optimality.check(session, masks)._asdict())
   return jax.tree.map(lambda x: x[0], explanation) if single else explanation
 
 
@@ -194,23 +191,8 @@ def _suspects(classifier: Classifier, method: Method) -> str:
   return ", ".join(named)
 
 
-def stretch(masks: Mask, low: float, high: float) -> Mask:
-  """The last masks of a run with the recipe's contrast."""
-  start, length = np.float32(low), np.float32(high - low)
-  return jax.tree.map(lambda s: np.clip((s - start) / length, 0, 1), masks)
-
-
 def _shorten(history: History, length: int) -> History:
   return jax.tree.map(lambda x: x[:, :length], history)
-
-
-def _where(condition: np.ndarray, yes: Any, no: Any) -> Any:
-  """Choose per image between two trees of arrays ``[B, ...]``."""
-
-  def pick(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.where(condition.reshape((-1,) + (1,) * (x.ndim - 1)), x, y)
-
-  return jax.tree.map(pick, yes, no)
 
 
 def assemble(
@@ -243,6 +225,7 @@ def assemble(
     retained_probability=estimate.score / known,
     explanation_probability=result.masked_score / known,
     objective=result.objective,
+    **optimality.unknown(session.size)._asdict(),
     lagrange_multiplier=session.lagrange_multiplier,
     num_steps=num_steps,
     model_evaluations=num_steps * session.num_draws,

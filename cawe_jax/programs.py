@@ -1,4 +1,4 @@
-"""The compiled programs: prepare, a segment of steps, evaluate, estimate, assess.
+"""The compiled programs: prepare, a segment, evaluate, slope, estimate, assess.
 
 Each is a pure function of data for a batch of images, made for a hashable
 :class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a
@@ -308,6 +308,28 @@ def evaluate(
     structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
   )
   return estimate, gradients.distortion
+
+
+@_split_over_devices
+def slope(
+  structure: Structure,
+  tile: Tile,
+  classifier: Classifier,
+  draws: tuple[Array, Array],
+  batch: tuple[Problem, Weights, Mask, Array],
+) -> Mask:
+  """Gradient of the whole objective on the draws ``(step, count)``."""
+  problems, weights, masks, active = batch
+  objective = structure.objective
+  _, gradients = objective_.expected_distortion_and_gradients(
+    objective, classifier, tile, problems, masks, Draws(*draws, active)
+  )
+
+  def penalty(mask: Mask, problem: Problem, weights: Weights) -> Array:
+    return objective_.weighted(weights, objective_.terms(objective, problem, mask))
+
+  exact = jax.vmap(jax.grad(penalty))(masks, problems, weights)
+  return jax.tree.map(jnp.add, gradients.distortion, exact)
 
 
 @_split_over_devices

@@ -113,7 +113,14 @@ class Session:
   def assess(self, masks: Mask) -> Assessment:
     """See :func:`cawe_jax.programs.assess`; on draws that no run sees."""
     count = self.num_different(programs.NUM_FRESH_DRAWS)
-    draws = np.uint32(programs.FRESH_STEP), np.int32(count)
+    return self._assess(masks, programs.FRESH_STEP, count)
+
+  def objective(self, masks: Mask, step: int, count: int) -> np.ndarray:
+    """Distortion on ``count`` draws of a step and weighted terms, ``[B]``."""
+    return self._assess(masks, step, count).objective
+
+  def _assess(self, masks: Mask, step: int, count: int) -> Assessment:
+    draws = np.uint32(step), np.int32(count)
     batch = self.problems, self._weights.weights, self._pad(masks), self._active
     return self.crop(self._run(programs.assess, draws, batch))
 
@@ -139,6 +146,12 @@ class Session:
     draws = np.uint32(step), np.int32(count)
     batch = self.problems, self._pad(masks), self._active
     return self.crop(self._run(programs.evaluate, draws, batch))
+
+  def slope(self, masks: Mask, step: int, count: int) -> Mask:
+    """Gradient of the objective on ``count`` draws of a step."""
+    draws = np.uint32(step), np.int32(count)
+    batch = self.problems, self._weights.weights, self._pad(masks), self._active
+    return self.crop(self._run(programs.slope, draws, batch))
 
   def estimate(self, masks: Mask, step: int, count: int) -> Estimate:
     """As :meth:`evaluate`, without the gradient, which costs half as much."""

@@ -130,7 +130,10 @@ def load_metadata(path: PathLike) -> dict[str, Any]:
 
 
 def _complete(arrays: dict[str, Any]) -> None:
-  """Add what the first files lack: scores, then all probabilities, and multipliers."""
+  """Add what the first files lack: scores, multipliers, and conditions, unknown."""
+  if "objective" in arrays:
+    for name in ("should_go", "should_return", "gap_standard_error"):
+      arrays.setdefault(name, np.full(np.shape(arrays["objective"]), np.nan, "f"))
   old = ("probability", "retained_probability", "explanation_probability")
   if "score" not in arrays and all(name in arrays for name in old):
     probability, retained, explained = (arrays[name] for name in old)

@@ -140,6 +140,11 @@ class Explanation(NamedTuple):
       is below 0.001 or NaN.
     explanation_probability: ``score_without_noise / probability``; NaN as above.
     objective: Distortion on the fresh draws plus the weighted terms.
+    should_go: What lowering kept entries would gain of the objective, to first order:
+      one of two parts of the gap of :mod:`cawe_jax.optimality`, which is 0 at an
+      optimum, and of either sign by chance. NaN where it was not measured.
+    should_return: What raising dropped entries would gain: the other part.
+    gap_standard_error: Of the sum of the two.
     lagrange_multiplier: Weight of the rate in it.
     num_steps: Steps done until the image stopped, int.
     model_evaluations: Network forward-and-backward passes spent on it, int.
@@ -162,6 +167,9 @@ class Explanation(NamedTuple):
   retained_probability: Array
   explanation_probability: Array
   objective: Array
+  should_go: Array
+  should_return: Array
+  gap_standard_error: Array
   lagrange_multiplier: Array
   num_steps: Array
   model_evaluations: Array

@@ -19,7 +19,7 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
-from cawe_jax import programs
+from cawe_jax import optimality, programs
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.explain import Callback
 from cawe_jax.explain import Progress as Seen
@@ -86,12 +86,14 @@ def describe(name: str, target_name: str, explanation: Explanation) -> str:
     if float(explanation.rate) < 1e-4
     else ""
   )
+  doubt = optimality.doubt(explanation)
+  doubtful = f"  {doubt[0].lower()}{doubt[1:-1]}" if doubt else ""
   multiplier = float(explanation.lagrange_multiplier)
   return (
     f"{name}: {target_name} ({score})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
     f"distortion {float(explanation.distortion):.4f} ± "
-    f"{float(explanation.distortion_standard_error):.4f}  {kept}{empty}"
+    f"{float(explanation.distortion_standard_error):.4f}  {kept}{empty}{doubtful}"
   )
 
 

@@ -81,6 +81,9 @@ def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
       "rate_l1": "rate",
       "rate_l0": "rate_l0",
       "objective": "objective",
+      "should_go": "should_go",
+      "should_return": "should_return",
+      "gap_standard_error": "gap_standard_error",
     }.items()
   }
   return {

@@ -23,6 +23,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from cawe_jax import optimality
 from cawe_jax.figures.layout import is_wavelet, mask_blocks, mask_layout
 from cawe_jax.files import atomic_write
 from cawe_jax.types import Explanation
@@ -278,6 +279,8 @@ def _draw_numbers(axes: Axes, e: Explanation) -> None:
 def _notice(e: Explanation) -> str:
   """What a reader must know before trusting the pictures; often nothing."""
   at = f"at λ = {_number(e.lagrange_multiplier)}"
+  if doubt := optimality.doubt(e):
+    return doubt
   if float(e.rate) < NEARLY_EMPTY_RATE:
     return f"Nearly empty mask: the optimum {at} keeps (almost) nothing."
   if float(e.retained_probability) < LOW_RATIO:

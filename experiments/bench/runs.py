@@ -18,6 +18,7 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import perturbations
+from cawe_jax.choice import choose
 from cawe_jax.compilation import compile_clock
 from cawe_jax.images import image_id
 from cawe_jax.methods import Method
@@ -143,7 +144,7 @@ def search(
     masks, num_steps, history = explain.optimise(
       session, classifier, method, None, None
     )
-    masks = explain.stretch(masks, *method.recipe.contrast)
+    masks = choose(session, masks, *method.recipe.contrast)
   seconds = (time.perf_counter() - before - clock.seconds) / len(seeds)
   scores = score(classifier, photograph, method, masks)
   return [

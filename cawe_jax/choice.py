@@ -1,0 +1,54 @@
+"""Which mask a search returns: the one it ended with, sharpened or not, or none.
+
+The choice is made on draws of its own. What is reported is measured on others, so that
+the luck of the winner is not reported with it.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from cawe_jax.session import Session
+from cawe_jax.types import Mask
+
+CHOICE_STEP = 2**32 - 5
+"""The step whose draws decide; no run has as many steps."""
+
+NUM_CHOICE_DRAWS = 32
+"""Of each mask, forward only."""
+
+
+def choose(session: Session, masks: Mask, low: float, high: float) -> Mask:
+  """The masks ``[B, ...]`` of the lowest objective, image by image.
+
+  Candidates are the masks as they are, the masks with contrast, in which a mask that is
+  not quite finished becomes a clean one, and masks of zeros: for an unsure prediction
+  the empty mask is often the optimum, and no path of small steps leads there.
+
+  Args:
+    session: Where they were searched.
+    masks: As the last step left them.
+    low: Entries below this become 0 with contrast.
+    high: Entries above this become 1.
+  """
+  candidates = [masks, jax.tree.map(np.zeros_like, masks)]
+  if (low, high) != (0, 1):
+    candidates.insert(0, stretch(masks, low, high))
+  count = session.num_different(NUM_CHOICE_DRAWS)
+  objectives = [session.objective(mask, CHOICE_STEP, count) for mask in candidates]
+  best = np.argmin(objectives, axis=0)
+  return jax.tree.map(
+    lambda *leaves: np.stack([leaves[b][i] for i, b in enumerate(best)]), *candidates
+  )
+
+
+def stretch(masks: Mask, low: float, high: float) -> Mask:
+  """Masks whose entries below ``low`` are 0, above ``high`` 1, linear in between.
+
+  Example:
+    >>> stretch((np.array([[0.1, 0.5, 0.9]]),), 0.1, 0.9)[0].round(3).tolist()
+    [[0.0, 0.5, 1.0]]
+  """
+  start, length = np.float32(low), np.float32(high - low)
+  return jax.tree.map(lambda s: np.clip((s - start) / length, 0, 1), masks)
