@@ -1,0 +1,112 @@
+"""The battery: its optima against draws and conditions, the default against its optima.
+
+The exact law of the features is compared with what the library itself draws, so that
+neither can be wrong alone.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from cawe_jax import recipes
+from cawe_jax.optimality import doubt
+from cawe_jax.session import Session
+from experiments.bench import optimum, ridge
+from experiments.bench.optimum import CASES
+from experiments.bench.ridge import Exact
+
+LAWS = [
+  "linear, multiplier 1",
+  "uniform noise",
+  "Haar",
+  "8 pixels, colours",
+  "quadratic",
+]
+LAWS += ["margin, .3", "three classes, KL", "either of two halves", "two layers"]
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_exact_distortion_is_the_mean_of_the_librarys_draws(name):
+  case = CASES[name]()
+  exact = Exact(case)
+  session = Session(
+    case.classifier(),
+    case.image[None],
+    case.method,
+    key=jax.random.key(0),
+    targets=0 if not case.output.is_probability else None,
+    image_ids=[0],
+    rows=256,
+  )
+  rng = np.random.default_rng(0)
+  like = session.crop(session.initial_masks)
+  masks = tuple(rng.random(leaf.shape).astype(np.float32) ** 2 for leaf in like)
+  count = 4096
+  found = session.estimate(masks, 0, count)
+  error = session.standard_error(found, count)[0]
+  expected = exact.distortion(ridge.flat(masks)[0])
+  # Four standard errors of 4,096 draws, and float32 beside float64.
+  assert abs(found.distortion[0] - expected) < 4 * error + 1e-4 * expected
+  assert error < 0.1 * expected
+
+
+@pytest.mark.parametrize("name", ["another network, 10", "margin, 2", "two layers"])
+def test_no_entry_of_the_best_mask_gains_by_going(name):
+  exact = Exact(CASES[name]())
+  best = exact.optimum()
+  value, slope = exact.objective(best.mask)
+  assert value == best.objective
+  gap = np.maximum(slope * best.mask, -slope * (1 - best.mask)).sum()
+  assert gap < 1e-3 * value
+  # And no mask near it, or far from it, is better.
+  rng = np.random.default_rng(0)
+  for mask in [
+    np.zeros(exact.size),
+    np.ones(exact.size),
+    *rng.random((20, exact.size)),
+  ]:
+    for share in (0.01, 1):
+      near = best.mask + share * (mask - best.mask)
+      assert exact.objective(near)[0] >= value - 1e-9 * abs(value)
+
+
+@pytest.mark.parametrize("name", ["linear, 400: empty", "one decisive entry"])
+def test_the_default_finds_the_best_mask_whatever_the_seed(name):
+  case = CASES[name]()
+  exact = Exact(case)
+  row = optimum.measure(case, recipes.default(), exact, exact.optimum().objective, 4)
+  assert np.median(row.ratios) < 1.05
+  assert row.ratios[-1] < 1.15
+  # Nothing is better than the best.
+  assert row.ratios[0] >= 1 - 1e-6
+
+
+def test_a_search_that_missed_the_best_mask_says_so():
+  # Where the brake and the guard are wrong: docs/decisions.md.
+  case = CASES["linear, multiplier 10"]()
+  exact = Exact(case)
+  found = ridge.search(case, 8)
+  best = exact.optimum().objective
+  ratios = [exact.objective(mask)[0] / best for mask in ridge.flat(found.mask)]
+  said = [bool(doubt(jax.tree.map(lambda x, i=i: x[i], found))) for i in range(8)]
+  missed = np.array(ratios) > 1.5
+  assert missed.sum() >= 4
+  assert np.array(said)[missed].mean() > 0.9
+
+
+def test_the_table_is_printed_case_by_case(capsys, monkeypatch):
+  monkeypatch.setattr(
+    "sys.argv",
+    ["optimum", "--only", "400", "--recipes", "fast", "--seeds", "2"],
+  )
+  optimum.main()
+  *_, heads, line = capsys.readouterr().out.splitlines()
+  assert heads.split() == ["case", "entries", "zeros", "rate", "false", "fast"]
+  assert line.startswith("linear, 400: empty")
+  assert line.split()[3:] == ["256", "1.00", "0.000", "0", "1.000", "1.000", "2", "0"]
+
+
+def test_a_case_that_there_is_not_is_refused(monkeypatch):
+  monkeypatch.setattr("sys.argv", ["optimum", "--only", "nothing"])
+  with pytest.raises(SystemExit, match="--only nothing: in no name of linear"):
+    optimum.main()
