@@ -16,7 +16,7 @@ CHOICE_STEP = 2**32 - 5
 """The step whose draws decide; no run has as many steps."""
 
 NUM_CHOICE_DRAWS = 32
-"""Of each mask, forward only."""
+"""Each candidate is evaluated on so many draws, without the gradient."""
 
 
 def choose(session: Session, masks: Mask, low: float, high: float) -> Mask:

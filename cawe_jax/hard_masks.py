@@ -21,6 +21,7 @@ import numpy as np
 from cawe_jax import checks, contracts
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.explain import Callback, Progress, assemble, optimise
+from cawe_jax.flat_masks import flat, unflat
 from cawe_jax.methods import Method
 from cawe_jax.session import Session
 from cawe_jax.types import Array, Explanation, Mask
@@ -118,12 +119,12 @@ def top_l(masks: Mask, budget: int, tie_break: Mask | None = None) -> Mask:
     >>> top_l((np.array([[0.1, 0.9, 0.5]]),), 2)[0].tolist()
     [[0.0, 1.0, 1.0]]
   """
-  values = _flat(masks)
-  second = np.zeros_like(values) if tie_break is None else _flat(tie_break)
+  values = flat(masks)
+  second = np.zeros_like(values) if tie_break is None else flat(tie_break)
   hard = np.zeros(values.shape, np.float32)
   for row, first, then in zip(hard, values, second, strict=True):
     row[np.lexsort((-then, -first))[:budget]] = 1
-  return _unflat(hard, masks)
+  return unflat(hard, masks)
 
 
 def _exchange(
@@ -133,9 +134,9 @@ def _exchange(
 
   ``watch`` sees the masks and which images are done; a true value ends it.
   """
-  current = _flat(masks).copy()
+  current = flat(masks).copy()
   value, gradient = _evaluate(session, masks)
-  slope = _flat(gradient)
+  slope = flat(gradient)
   budget = int(current[0].sum())
   size = np.full(session.size, max(1, min(budget, current.shape[1] - budget) // 4))
   done = np.zeros(session.size, bool)
@@ -145,8 +146,8 @@ def _exchange(
     proposal = current.copy()
     for i in np.flatnonzero(~done):
       _propose(proposal[i], slope[i], int(size[i]), int(tried[i]))
-    new_value, gradient = _evaluate(session, _unflat(proposal, masks))
-    new_slope = _flat(gradient)
+    new_value, gradient = _evaluate(session, unflat(proposal, masks))
+    new_slope = flat(gradient)
     rounds += 1
     for i in np.flatnonzero(~done):
       if new_value[i] < value[i]:
@@ -157,9 +158,9 @@ def _exchange(
       else:
         tried[i] += 1
         done[i] = tried[i] >= _SINGLE_CANDIDATES**2
-    if watch(_unflat(current, masks), done):
+    if watch(unflat(current, masks), done):
       break
-  return _unflat(current, masks), rounds * _num_draws(session)
+  return unflat(current, masks), rounds * _num_draws(session)
 
 
 def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> None:
@@ -178,22 +179,9 @@ def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> No
 
 
 def _evaluate(session: Session, masks: Mask) -> tuple[np.ndarray, Mask]:
-  estimate, slope = session.evaluate(masks, _EXCHANGE_STEP, _num_draws(session))
+  estimate, slope, _ = session.evaluate(masks, _EXCHANGE_STEP, _num_draws(session))
   return estimate.distortion.copy(), slope
 
 
 def _num_draws(session: Session) -> int:
   return session.num_different(_EXCHANGE_DRAWS)
-
-
-def _flat(masks: Mask) -> np.ndarray:
-  return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in masks], axis=1)
-
-
-def _unflat(flat: np.ndarray, like: Mask) -> Mask:
-  ends = np.cumsum([leaf[0].size for leaf in like])
-  parts = np.split(flat, ends[:-1], axis=1)
-  return tuple(
-    part.reshape(leaf.shape).astype(np.float32)
-    for part, leaf in zip(parts, like, strict=True)
-  )

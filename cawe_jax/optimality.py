@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from cawe_jax.flat_masks import flat
 from cawe_jax.session import Session
 from cawe_jax.types import Explanation, Mask
 
 NUM_GROUPS, GROUP_DRAWS = 8, 8
-"""Draws of the check, forward and backward: groups, and draws in each."""
+"""The check evaluates a mask on so many groups of so many draws, with the gradient."""
 
 _FIRST_STEP = 2**32 - 32
 _SURE = _CERTAIN = 2.0  # standard errors
@@ -38,7 +38,7 @@ class Optimality(NamedTuple):
     should_go: What lowering kept entries would gain, to first order, in units of the
       objective; 0 at an optimum, and of either sign by chance.
     should_return: What raising dropped entries would gain.
-    gap_standard_error: Of their sum.
+    gap_standard_error: Standard error of ``should_go + should_return``.
   """
 
   should_go: np.ndarray
@@ -54,17 +54,21 @@ def check(session: Session, masks: Mask) -> Optimality:
     masks: As ``Explanation.mask`` has them.
   """
   count = session.num_different(GROUP_DRAWS)
-  slopes = np.stack(
-    [
-      _flat(session.slope(masks, _FIRST_STEP + group, count))
-      for group in range(NUM_GROUPS)
-    ]
-  )
-  return conditions(slopes, _flat(masks))
+  # Without chance one group is what all of them would be.
+  groups = session.num_different(NUM_GROUPS)
+  slopes = np.stack([_slope(session, masks, group, count) for group in range(groups)])
+  everyone = np.broadcast_to(slopes, (NUM_GROUPS, *slopes.shape[1:]))
+  return conditions(everyone, flat(masks))
+
+
+def _slope(session: Session, masks: Mask, group: int, count: int) -> np.ndarray:
+  """Gradients of the objective on one group's draws, ``[B, k]``."""
+  _, gradient, slope = session.evaluate(masks, _FIRST_STEP + group, count)
+  return flat(gradient) + flat(slope)
 
 
 def unknown(size: int) -> Optimality:
-  """Of so many masks that nobody has checked, or that were not searched this way."""
+  """NaN for ``size`` masks that were not checked, such as those of a fixed budget."""
   nothing = np.full(size, np.nan, np.float32)
   return Optimality(nothing, nothing, nothing)
 
@@ -122,8 +126,3 @@ def conditions(slopes: np.ndarray, masks: np.ndarray) -> Optimality:
   # noise, the groups' values are no more than half as independent as they look.
   error = 2 * gap.std(axis=0, ddof=1) / number**0.5
   return Optimality(np.mean(go, 0), np.mean(back, 0), error)
-
-
-def _flat(masks: Mask) -> np.ndarray:
-  leaves = jax.tree.leaves(masks)
-  return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)

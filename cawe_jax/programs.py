@@ -1,4 +1,4 @@
-"""The compiled programs: prepare, a segment, evaluate, slope, estimate, assess.
+"""The compiled programs: prepare, a segment of steps, evaluate, estimate, assess.
 
 Each is a pure function of data for a batch of images, made for a hashable
 :class:`~cawe_jax.methods.Structure`. The batch axis is split over the devices of a
@@ -18,7 +18,7 @@ from cawe_jax import contracts
 from cawe_jax import objective as objective_
 from cawe_jax.devices import split_images
 from cawe_jax.methods import Structure
-from cawe_jax.objective import Classifier, Estimate, Problem, Weights
+from cawe_jax.objective import Classifier, Estimate, Problem, Terms, Weights
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
 from cawe_jax.tiles import Draws, Tile
@@ -241,13 +241,7 @@ def _step(
       objective, classifier, tile, problems, masks, draws
     )
 
-    def penalty(mask: Mask, problem: Problem, weights: Weights):
-      terms = objective_.terms(objective, problem, mask)
-      return objective_.weighted(weights, terms), terms
-
-    (value, terms), slope = jax.vmap(jax.value_and_grad(penalty, has_aux=True))(
-      masks, problems, weights
-    )
+    (value, terms), slope = _penalties(structure, masks, problems, weights)
     report = estimate.distortion, terms
     excess = estimate.distortion - problems.clean_distortion
     return Evaluation(excess, *gradients, value, slope, report)
@@ -290,6 +284,18 @@ def _step(
   )
 
 
+def _penalties(
+  structure: Structure, masks: Mask, problems: Problem, weights: Weights
+) -> tuple[tuple[Array, Terms], Mask]:
+  """Sums ``[B]`` of the weighted terms that no draw enters, the terms, gradients."""
+
+  def penalty(mask: Mask, problem: Problem, weights: Weights) -> tuple[Array, Terms]:
+    terms = objective_.terms(structure.objective, problem, mask)
+    return objective_.weighted(weights, terms), terms
+
+  return jax.vmap(jax.value_and_grad(penalty, has_aux=True))(masks, problems, weights)
+
+
 def _penalty_names(structure: Structure) -> list[str]:
   return [contracts.name_of(penalty) for penalty in structure.objective.penalties]
 
@@ -300,36 +306,15 @@ def evaluate(
   tile: Tile,
   classifier: Classifier,
   draws: tuple[Array, Array],
-  batch: tuple[Problem, Mask, Array],
-) -> tuple[Estimate, Mask]:
-  """Distortion and gradient of masks on the draws ``(step, count)``."""
-  problems, masks, active = batch
+  batch: tuple[Problem, Weights, Mask, Array],
+) -> tuple[Estimate, Mask, Mask]:
+  """Distortion on the draws ``(step, count)``, its gradient, and the penalties'."""
+  problems, weights, masks, active = batch
   estimate, gradients = objective_.expected_distortion_and_gradients(
     structure.objective, classifier, tile, problems, masks, Draws(*draws, active)
   )
-  return estimate, gradients.distortion
-
-
-@_split_over_devices
-def slope(
-  structure: Structure,
-  tile: Tile,
-  classifier: Classifier,
-  draws: tuple[Array, Array],
-  batch: tuple[Problem, Weights, Mask, Array],
-) -> Mask:
-  """Gradient of the whole objective on the draws ``(step, count)``."""
-  problems, weights, masks, active = batch
-  objective = structure.objective
-  _, gradients = objective_.expected_distortion_and_gradients(
-    objective, classifier, tile, problems, masks, Draws(*draws, active)
-  )
-
-  def penalty(mask: Mask, problem: Problem, weights: Weights) -> Array:
-    return objective_.weighted(weights, objective_.terms(objective, problem, mask))
-
-  exact = jax.vmap(jax.grad(penalty))(masks, problems, weights)
-  return jax.tree.map(jnp.add, gradients.distortion, exact)
+  _, slope = _penalties(structure, masks, problems, weights)
+  return estimate, gradients.distortion, slope
 
 
 @_split_over_devices

@@ -141,17 +141,11 @@ class Session:
       np.sqrt(variance / (count - 1)) if count > 1 else np.full_like(variance, np.nan)
     )
 
-  def evaluate(self, masks: Mask, step: int, count: int) -> tuple[Estimate, Mask]:
-    """Distortion and its gradient on ``count`` draws of a step."""
-    draws = np.uint32(step), np.int32(count)
-    batch = self.problems, self._pad(masks), self._active
-    return self.crop(self._run(programs.evaluate, draws, batch))
-
-  def slope(self, masks: Mask, step: int, count: int) -> Mask:
-    """Gradient of the objective on ``count`` draws of a step."""
+  def evaluate(self, masks: Mask, step: int, count: int) -> tuple[Estimate, Mask, Mask]:
+    """Distortion on ``count`` draws of a step, its gradient, and the penalties'."""
     draws = np.uint32(step), np.int32(count)
     batch = self.problems, self._weights.weights, self._pad(masks), self._active
-    return self.crop(self._run(programs.slope, draws, batch))
+    return self.crop(self._run(programs.evaluate, draws, batch))
 
   def estimate(self, masks: Mask, step: int, count: int) -> Estimate:
     """As :meth:`evaluate`, without the gradient, which costs half as much."""

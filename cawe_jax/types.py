@@ -144,10 +144,11 @@ class Explanation(NamedTuple):
       one of two parts of the gap of :mod:`cawe_jax.optimality`, which is 0 at an
       optimum, and of either sign by chance. NaN where it was not measured.
     should_return: What raising dropped entries would gain: the other part.
-    gap_standard_error: Of the sum of the two.
+    gap_standard_error: Standard error of ``should_go + should_return``.
     lagrange_multiplier: Weight of the rate in it.
     num_steps: Steps done until the image stopped, int.
-    model_evaluations: Network forward-and-backward passes spent on it, int.
+    model_evaluations: Network forward-and-backward passes that the search took, int;
+      choosing, reporting and checking the mask come on top of them.
     history: See :class:`History`.
   """
 

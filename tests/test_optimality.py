@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cawe_jax import Classifier, explain, pixel_rde, recipes, schedules
+from cawe_jax import Classifier, explain, perturbations, pixel_rde, recipes, schedules
 from cawe_jax.classifiers import outputs
 from cawe_jax.optimality import NUM_GROUPS, check, conditions, doubt
 from cawe_jax.session import Session
@@ -120,6 +120,31 @@ def test_explain_says_it_and_only_then(image):
   hasty = search(10, 0.02)
   assert all("kept entries should go" in text for text in said(hasty))
   assert np.all(hasty.should_go > 2 * hasty.gap_standard_error)
+
+
+def test_without_chance_one_group_is_enough(image, monkeypatch):
+  session = Session(
+    regression(image),
+    image[None],
+    pixel_rde(0.2, perturbation=perturbations.zeros()),
+    key=jax.random.key(0),
+    targets=0,
+    image_ids=[0],
+    rows=None,
+  )
+  evaluate, steps = session.evaluate, []
+
+  def counted(masks, step, count):
+    steps.append(step)
+    return evaluate(masks, step, count)
+
+  monkeypatch.setattr(session, "evaluate", counted)
+  ones = jax.tree.map(np.ones_like, session.crop(session.initial_masks))
+  found = check(session, ones)
+  assert len(steps) == 1
+  # The distortion's gradient is 0 at ones: to go gains all of the rate's 0.2.
+  np.testing.assert_allclose(found.should_go, 0.2, rtol=1e-5)
+  np.testing.assert_allclose(found.gap_standard_error, 0, atol=1e-6)
 
 
 def test_nothing_is_said_of_what_nobody_measured(image):

@@ -34,7 +34,7 @@ def test_five_programs_are_compiled_and_nothing_beside(classifier):
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
   # Whatever is computed outside of them takes 10 ms to compile, again and again.
-  expected = ["prepare", "start", "segment", "assess", "slope"]
+  expected = ["prepare", "start", "segment", "assess", "evaluate"]
   assert names == [f"jit({name})" for name in expected]
 
 

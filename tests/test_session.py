@@ -104,12 +104,12 @@ def test_evaluations_are_cropped_to_the_batch(classifier):
     classifier, IMAGES, METHOD, key=KEY, targets=[0, 1, 2], image_ids=1, rows=None
   )
   halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
-  estimate, (slope,) = session.evaluate(halves, step=7, count=4)
+  estimate, (slope,), _ = session.evaluate(halves, step=7, count=4)
   assert estimate.distortion.shape == (3,)
   assert slope.shape == halves[0].shape
-  again, _ = session.evaluate(halves, step=7, count=4)
+  again, *_ = session.evaluate(halves, step=7, count=4)
   np.testing.assert_array_equal(again.distortion, estimate.distortion)
-  other, _ = session.evaluate(halves, step=8, count=4)
+  other, *_ = session.evaluate(halves, step=8, count=4)
   assert np.all(other.distortion != estimate.distortion)
 
 

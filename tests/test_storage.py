@@ -317,6 +317,16 @@ def test_the_multiplier_of_an_old_file_is_that_of_the_last_step(tmp_path):
   np.testing.assert_array_equal(found, np.float32([1, 2, np.nan]))
 
 
+def test_of_an_old_file_it_is_not_known_how_near_the_optimum_it_is(tmp_path):
+  path = tmp_path / "old.npz"
+  storage.save(path, make_explanation(batch=(3,)))
+  names = ("should_go", "should_return", "gap_standard_error")
+  rewrite(path, **dict.fromkeys(names))
+  for name in names:
+    found = getattr(storage.load(path), name)
+    np.testing.assert_array_equal(found, np.full(3, np.nan, np.float32))
+
+
 @pytest.mark.parametrize("history", ["a string", 1.0, 3])
 def test_a_history_that_is_no_curve_gives_no_multiplier(history, tmp_path):
   path = tmp_path / "cat.npz"

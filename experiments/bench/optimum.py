@@ -23,6 +23,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import distortions, optimality, perturbations, recipes, representations
 from cawe_jax.classifiers import outputs
+from cawe_jax.flat_masks import flat
 from cawe_jax.recipes import Recipe
 from cawe_jax.types import Perturbation, Transform
 from experiments.bench import machine, ridge
@@ -203,7 +204,7 @@ def measure(case: Ridge, recipe: Recipe, exact: Exact, best: float, seeds: int) 
   """Search with one recipe and so many seeds; ``best`` is the optimum's objective."""
   method = case.method._replace(recipe=recipe)
   found = ridge.search(case._replace(method=method), seeds)
-  masks = ridge.flat(found.mask)
+  masks = flat(found.mask).astype(np.float64)
   ratios = np.sort([exact.objective(mask)[0] / best for mask in masks])
   doubtful = optimality.is_doubtful(
     found.should_go, found.should_return, found.gap_standard_error, found.objective

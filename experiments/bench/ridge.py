@@ -29,9 +29,9 @@ from scipy import ndimage, optimize
 import cawe_jax as cawe
 from cawe_jax import optimality, perturbations
 from cawe_jax.classifiers.outputs import Output
+from cawe_jax.flat_masks import unflat
 from cawe_jax.methods import Method
 from cawe_jax.session import Session
-from cawe_jax.types import Mask
 
 CONTRAST = 0.05  # of images and hence of noise: 1/2 is ten of it away
 _NODES = {1: 60, 2: 30, 3: 16}
@@ -111,12 +111,12 @@ class Exact:
       self._objective = jax.jit(jax.value_and_grad(objective))
 
   def distortion(self, mask: np.ndarray) -> float:
-    """Of a mask ``[k]``."""
+    """Expected distortion of a mask ``[k]``."""
     with jax.enable_x64(True):
       return float(self._distortion(jnp.asarray(mask, jnp.float64)))
 
   def objective(self, mask: np.ndarray) -> tuple[float, np.ndarray]:
-    """Of a mask ``[k]``, and its gradient."""
+    """Expected distortion and weighted rate of a mask ``[k]``, and the gradient."""
     with jax.enable_x64(True):
       value, gradient = self._objective(jnp.asarray(mask, jnp.float64))
       return float(value), np.asarray(gradient)
@@ -158,52 +158,43 @@ def unit(features: np.ndarray) -> np.ndarray:
   return features / (CONTRAST * np.linalg.norm(features, axis=1, keepdims=True))
 
 
-def flat(masks: Mask) -> np.ndarray:
-  """Masks of B images, or of one, as ``[B, k]`` in float64."""
-  leaves = [np.asarray(leaf, np.float64) for leaf in masks]
-  return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+def target_of(ridge: Ridge) -> int:
+  """The class that the network predicts for the image, or 0 of a regression."""
+  return int(np.argmax(ridge.classifier()(ridge.image[None])[0]))
 
 
 def search(ridge: Ridge, seeds: int) -> cawe.Explanation:
-  """The library's explanation for so many seeds of the noise, as a batch."""
-  classifier, images, target = _batch(ridge, seeds)
+  """What :func:`cawe_jax.explain` finds for so many seeds of the noise, as a batch."""
   return cawe.explain(
-    classifier,
-    images,
+    ridge.classifier(),
+    np.stack([ridge.image] * seeds),
     ridge.method,
     key=jax.random.key(0),
-    targets=target,
+    targets=target_of(ridge),
     image_ids=range(seeds),
+  )
+
+
+def open_session(ridge: Ridge, seeds: int, rows: int | None = None) -> Session:
+  """The image on the devices, once for each seed of the noise, as in :func:`search`."""
+  return Session(
+    ridge.classifier(),
+    np.stack([ridge.image] * seeds),
+    ridge.method,
+    key=jax.random.key(0),
+    targets=target_of(ridge),
+    image_ids=range(seeds),
+    rows=rows,
   )
 
 
 def false_alarms(ridge: Ridge, best: Optimum, seeds: int) -> int:
   """How many of so many checks doubt the best mask itself."""
-  classifier, images, target = _batch(ridge, seeds)
-  session = Session(
-    classifier,
-    images,
-    ridge.method,
-    key=jax.random.key(0),
-    targets=target,
-    image_ids=range(seeds),
-    rows=None,
-  )
+  session = open_session(ridge, seeds)
   like = session.crop(session.initial_masks)
-  parts = np.split(best.mask, np.cumsum([leaf[0].size for leaf in like])[:-1])
-  masks = tuple(
-    np.broadcast_to(part.reshape(leaf.shape[1:]), leaf.shape).astype(np.float32)
-    for part, leaf in zip(parts, like, strict=True)
-  )
-  found = optimality.check(session, masks)
+  found = optimality.check(session, unflat(np.stack([best.mask] * seeds), like))
   objectives = np.full(seeds, best.objective)
   return int(np.sum(optimality.is_doubtful(*found, objectives)))
-
-
-def _batch(ridge: Ridge, seeds: int) -> tuple[cawe.Classifier, np.ndarray, int]:
-  classifier = ridge.classifier()
-  target = int(np.argmax(classifier(ridge.image[None])[0]))
-  return classifier, np.stack([ridge.image] * seeds), target
 
 
 def _law(ridge: Ridge) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cawe_jax import recipes
+from cawe_jax.flat_masks import flat
 from cawe_jax.optimality import doubt
-from cawe_jax.session import Session
 from experiments.bench import optimum, ridge
 from experiments.bench.optimum import CASES
 from experiments.bench.ridge import Exact
@@ -29,22 +29,14 @@ LAWS += ["margin, .3", "three classes, KL", "either of two halves", "two layers"
 def test_the_exact_distortion_is_the_mean_of_the_librarys_draws(name):
   case = CASES[name]()
   exact = Exact(case)
-  session = Session(
-    case.classifier(),
-    case.image[None],
-    case.method,
-    key=jax.random.key(0),
-    targets=0 if not case.output.is_probability else None,
-    image_ids=[0],
-    rows=256,
-  )
+  session = ridge.open_session(case, 1, rows=256)
   rng = np.random.default_rng(0)
   like = session.crop(session.initial_masks)
   masks = tuple(rng.random(leaf.shape).astype(np.float32) ** 2 for leaf in like)
   count = 4096
   found = session.estimate(masks, 0, count)
   error = session.standard_error(found, count)[0]
-  expected = exact.distortion(ridge.flat(masks)[0])
+  expected = exact.distortion(flat(masks)[0])
   # Four standard errors of 4,096 draws, and float32 beside float64.
   assert abs(found.distortion[0] - expected) < 4 * error + 1e-4 * expected
   assert error < 0.1 * expected
@@ -87,7 +79,7 @@ def test_a_search_that_missed_the_best_mask_says_so():
   exact = Exact(case)
   found = ridge.search(case, 8)
   best = exact.optimum().objective
-  ratios = [exact.objective(mask)[0] / best for mask in ridge.flat(found.mask)]
+  ratios = [exact.objective(mask)[0] / best for mask in flat(found.mask)]
   said = [bool(doubt(jax.tree.map(lambda x, i=i: x[i], found))) for i in range(8)]
   missed = np.array(ratios) > 1.5
   assert missed.sum() >= 4

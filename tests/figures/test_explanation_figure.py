@@ -161,6 +161,12 @@ def test_curves_are_the_history():
       {"explanation_probability": 0.02},
       "Without the noise, the masked image keeps only 2 % of p.",
     ),
+    (
+      # Of an objective of 0.2877; a nearly empty mask is not called the optimum then.
+      {"should_return": 0.09, "rate": 9e-5},
+      "Perhaps not the best mask: by the gradient on fresh draws, dropped entries "
+      "should return.",
+    ),
   ],
 )
 def test_a_mask_that_keeps_little_is_announced(changes, notice):
