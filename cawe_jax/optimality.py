@@ -81,6 +81,8 @@ def is_doubtful(
   Example:
     >>> is_doubtful(0.01, 0.09, np.array([0.02, 0.06]), 0.3).tolist()
     [True, False]
+    >>> bool(is_doubtful(0.01, 0.09, 0.02, 0.5))  # a fifth of the objective
+    False
   """
   gap = np.add(should_go, should_return)
   sure = gap > _CERTAIN * np.asarray(gap_standard_error)

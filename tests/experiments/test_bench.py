@@ -103,6 +103,17 @@ def test_only_sure_photographs_count(classifier, folder):
   assert len(runs.sure_photographs(folder, classifier, 1)) == 1
 
 
+def test_a_search_returns_the_empty_mask_where_explain_does(
+  classifier, setting, folder
+):
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  method = runs.SETTINGS[setting].method(recipes.cvpr2023()._replace(num_steps=3))
+  (run,) = runs.search(classifier, photograph, method._replace(lagrange_multiplier=1e4))
+  # Three steps of 0.1 leave 0.7 of each entry.
+  assert max(leaf.max() for leaf in run.mask) == 0
+  assert run.score.weighted_rate == 0
+
+
 def test_a_folder_without_sure_photographs_is_refused(classifier, tmp_path):
   with pytest.raises(SystemExit, match="no photograph that the network is sure of"):
     runs.sure_photographs(tmp_path, classifier, 3)

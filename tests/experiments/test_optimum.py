@@ -86,6 +86,14 @@ def test_a_search_that_missed_the_best_mask_says_so():
   assert np.array(said)[missed].mean() > 0.9
 
 
+def test_alarms_are_counted_for_the_mask_that_is_called_the_best():
+  case = CASES["linear, multiplier 10"]()
+  best = Exact(case).optimum()
+  assert ridge.false_alarms(case, best, 4) == 0
+  empty = best._replace(mask=np.zeros_like(best.mask))
+  assert ridge.false_alarms(case, empty, 4) == 4
+
+
 def test_the_table_is_printed_case_by_case(capsys, monkeypatch):
   monkeypatch.setattr(
     "sys.argv",
