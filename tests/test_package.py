@@ -163,6 +163,7 @@ INTERNAL = {
   "compilation",
   "devices",
   "files",
+  "flat_masks",
   "programs",
   "session",
 }
