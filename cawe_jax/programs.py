@@ -33,9 +33,6 @@ NUM_FRESH_DRAWS = 64
 FRESH_STEP = 2**32 - 1
 """The step whose draws assess a mask; no run has as many steps."""
 
-NUM_ZERO_DRAWS = 8
-"""Draws that tell the solver what masks of zeros are worth."""
-
 
 class StepWeights(NamedTuple):
   """Weights of B images and the solver's full step size, each ``[B]``."""
@@ -130,11 +127,10 @@ class ToPrepare(NamedTuple):
 
 
 class Prepared(NamedTuple):
-  """Problems and masks of B images, and what losing everything costs each, ``[B]``."""
+  """Problems and first masks of B images."""
 
   problems: Problem
   initial_masks: Mask
-  zero_value: Array
 
 
 @_split_over_devices
@@ -142,11 +138,10 @@ def prepare(
   structure: Structure,
   tile: Tile,
   classifier: Classifier,
-  replicated: tuple[Array, Array],
+  key: Array,
   batch: ToPrepare,
 ) -> Prepared:
-  """What a run starts from; ``replicated`` is a key and how many draws of zeros."""
-  key, count = replicated
+  """What a run starts from."""
   clean_logits = _in_tiles(classifier, batch.images, tile)
   targets = jnp.where(batch.targets < 0, jnp.argmax(clean_logits, -1), batch.targets)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.image_ids)
@@ -156,31 +151,18 @@ def prepare(
     mask = structure.initial_mask.make(key, structure.objective.representation)
     return problem, mask
 
-  problems, masks = jax.vmap(one)(batch.images, clean_logits, targets, keys)
-  everyone = jnp.ones(batch.targets.shape, bool)
-  zeros = objective_.expected_distortion(
-    structure.objective,
-    classifier,
-    tile._replace(calls=1),  # for a few draws another copy of the network does not pay
-    problems,
-    jax.tree.map(jnp.zeros_like, masks),
-    Draws(jnp.uint32(FRESH_STEP), count, everyone),
-  )
-  clean = problems.clean_distortion
-  # A class that is not predicted has little to lose, and much to gain.
-  worst = jnp.maximum(zeros.distortion - clean, jnp.abs(clean))
-  return Prepared(problems, masks, worst)
+  return Prepared(*jax.vmap(one)(batch.images, clean_logits, targets, keys))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start(structure: Structure, masks: Mask, zero_value: Array, active: Array) -> Carry:
+def start(structure: Structure, masks: Mask, active: Array) -> Carry:
   """The carry before the first step; images that are not active are padding."""
   batch = active.shape[0]
   stopping = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (batch, *jnp.shape(x))), structure.stopping.init()
   )
   carry = Carry(
-    structure.solver.init(masks, zero_value),
+    structure.solver.init(masks),
     stopping,
     active,
     jnp.zeros(batch, jnp.int32),

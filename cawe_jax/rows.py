@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 _ROWS = 16
 
 
@@ -17,3 +23,26 @@ def even_rows(size: int) -> tuple[int, int]:
     (16, 10128)
   """
   return _ROWS, -(-size // _ROWS**2) * _ROWS
+
+
+def flatten(tree: Any) -> Any:
+  """Leaves ``[B, ...]`` as one array ``[B, rows, n]``, filled up with zeros.
+
+  Each leaf by itself would be a dozen small programs, and slow ones: see
+  :func:`even_rows`.
+  """
+  leaves = jax.tree.leaves(tree)
+  flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+  rows, length = even_rows(flat.shape[1])
+  padding = rows * length - flat.shape[1]
+  return jnp.pad(flat, ((0, 0), (0, padding))).reshape(len(flat), rows, length)
+
+
+def unflatten(flat: Any, like: Any) -> Any:
+  """What :func:`flatten` was given; ``like`` has the same leaves."""
+  leaves, tree = jax.tree.flatten(like)
+  ends = np.cumsum([leaf[0].size for leaf in leaves])
+  flat = flat.reshape(len(flat), -1)
+  parts = jnp.split(flat[:, : ends[-1]], ends[:-1], axis=1)
+  pairs = zip(parts, leaves, strict=True)
+  return jax.tree.unflatten(tree, [x.reshape(leaf.shape) for x, leaf in pairs])

@@ -82,14 +82,13 @@ class Session:
     )
     self._active = np.arange(len(self._weights.step_size)) < self.size
     batch = self._pad(ToPrepare(images, wanted.astype(np.int32), ids))
-    count = np.int32(self.num_different(programs.NUM_ZERO_DRAWS))
     try:
-      prepared = self._run(programs.prepare, (key, count), batch)
+      prepared = self._run(programs.prepare, key, batch)
     except Exception:
       # Inside a program an error is JAX's, of many lines; this one names the part.
       self._check_distortion(jax.eval_shape(classifier, images[:1]).shape[1])
       raise
-    self.problems, self.initial_masks, self._zero_value = prepared
+    self.problems, self.initial_masks = prepared
     logits = np.asarray(self.problems.clean_logits)[: self.size]
     checks.check_logits(logits, wanted, classifier, method)
     self._check_distortion(logits.shape[1])
@@ -102,7 +101,7 @@ class Session:
       shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
       masks = self._pad(checks.check_masks("initial_masks", masks, shapes))
     active = jax.device_put(self._active)
-    return programs.start(self._structure, masks, self._zero_value, active)
+    return programs.start(self._structure, masks, active)
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.programs.segment`; the carry stays padded."""

@@ -24,7 +24,7 @@ NOTHING = tuple(np.zeros_like(leaf) for leaf in GOAL)
 
 
 # Masks never return to an earlier one, which a random one would make them do.
-UNGUARDED = solvers.aligned(brake=1.0, collapse=1.0)
+UNGUARDED = solvers.aligned(vanished=0.0)
 
 
 def add(*trees):
@@ -56,8 +56,7 @@ def run(
     return solver.step(oracle_for(goal, slope, noise), state, step_size)
 
   nothing = jax.tree.map(np.zeros_like, mask)
-  zero_value = oracle_for(goal, slope, nothing)(nothing).value
-  state = jax.jit(solver.init)(mask, zero_value)
+  state = jax.jit(solver.init)(mask)
   step_sizes = np.broadcast_to(step_sizes, (num_steps, len(mask[0])))
   values = []
   for i in range(num_steps):

@@ -51,7 +51,7 @@ def test_aligned_clears_what_is_only_noise_and_keeps_what_is_not():
       return solver.step(oracle, state, step_size)[0]
 
     halves = tuple(np.full_like(leaf, 0.5) for leaf in GOAL)
-    state = solver.init(halves, jnp.ones(BATCH))
+    state = solver.init(halves)
     for i, step_size in enumerate(decreasing(num_steps)):
       state = step(state, tuple(leaf[i] for leaf in noise), step_size)
     return np.concatenate([np.ravel(leaf) for leaf in state.mask])
@@ -80,17 +80,19 @@ def error_with_gradients(gradients, directions, solver):
 
 
 def end_with_gradients(gradients, directions, solver):
-  """The last mask, ``[400]``."""
+  """The last mask, ``[400]``, beside a hundred times as many entries that are zero."""
+  rest = np.zeros((1, 40_000), np.float32)
 
   @jax.jit
   def step(state, gradient, direction, step_size):
     def oracle(mask):
-      zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5),)
-      return solvers.Evaluation(zero, (gradient,), (direction,), zero, slopes)
+      zero, slopes = jnp.zeros(1), (jnp.full((1, 400), 0.5), rest + 0.5)
+      seen = (gradient, rest), (direction, rest)
+      return solvers.Evaluation(zero, *seen, zero, slopes)
 
     return solver.step(oracle, state, step_size)[0]
 
-  state = solver.init((np.full((1, 400), 0.5, np.float32),), jnp.ones(1))
+  state = solver.init((np.full((1, 400), 0.5, np.float32), rest))
   step_sizes = decreasing(len(gradients))[:, :1]
   for gradient, direction, size in zip(gradients, directions, step_sizes, strict=True):
     state = step(state, gradient[None], direction[None], size)
@@ -135,7 +137,7 @@ def factor_of(gradients, directions, solver):
 
     return solver.step(oracle, state, jnp.zeros(1))[0]
 
-  state = solver.init((np.ones((1, 400), np.float32),), jnp.ones(1))
+  state = solver.init((np.ones((1, 400), np.float32),))
   for gradient, direction in zip(gradients, directions, strict=True):
     state = step(state, gradient[None], direction[None])
   mean, square = (float(x[0]) for x in state.memory.factor)
@@ -168,29 +170,36 @@ def test_the_factor_is_read_off_entries_whose_direction_is_known():
   assert of_known_entries < 0.8 * of_all
 
 
-def test_the_brake_slows_entries_that_fall_and_none_that_rise():
+def test_entries_fall_slowly_after_a_larger_value_than_usual_and_rise_as_ever():
   slope = np.array([[1.0, 1.0, -1.0, -1.0]], np.float32)
 
-  def moved(value):
-    """By the second step from one half, the first that knows a value."""
-    solver = solvers.aligned(brake=0.02, collapse=1.0)
+  def moved(values):
+    """By the last of as many steps, all from one half; no gradient vanishes."""
+    solver = solvers.aligned()
+    state = solver.init((np.full((1, 4), 0.5, np.float32),))
+    for value in values:
 
-    def oracle(mask):
-      nothing = (jnp.zeros((1, 4)),)
-      return solvers.Evaluation(
-        jnp.full(1, value), nothing, nothing, jnp.zeros(1), (slope,)
-      )
+      def oracle(mask, value=value):
+        nothing = (jnp.zeros((1, 4)),)
+        gradient = (jnp.full((1, 4), -0.5),)
+        noise = jnp.full(1, value)
+        return solvers.Evaluation(noise, gradient, nothing, jnp.zeros(1), (slope,))
 
-    state = solver.init((np.full((1, 4), 0.5, np.float32),), jnp.ones(1))
-    first, _ = solver.step(oracle, state, jnp.full(1, 0.1))
-    second, _ = solver.step(oracle, first, jnp.full(1, 0.1))
-    return second.mask[0][0] - first.mask[0][0]
+      state = state._replace(mask=(np.full((1, 4), 0.5, np.float32),))
+      state = solver.step(oracle, state, jnp.full(1, 0.1))[0]
+    return state.mask[0][0] - 0.5
 
-  free, slowed = moved(0.0), moved(0.5)
-  assert np.all(free[:2] < -0.04)
-  # Half of the value is remembered: a share of 0.25, which is above 0.02.
-  np.testing.assert_allclose(slowed[:2], free[:2] * 0.02 / 0.25, rtol=1e-4)
-  np.testing.assert_allclose(slowed[2:], free[2:], rtol=1e-6)
+  same, accident = 100 * [0.5], 99 * [0.5] + [4.5]
+  steady, waiting = moved([*same, 0.5]), moved([*accident, 0.5])
+  # Means of half the last value and of 0.97 of what was before: 0.95 of 0.5 after a
+  # hundred steps that began at zero, and 2.5 against 0.6.
+  assert np.all(steady[:2] < 0)
+  usual = 0.5 * (1 - 0.97**100)
+  braked = (usual + 0.03 * 4) / 2.5
+  free = steady[:2] / (usual / 0.5)
+  # The penalties weigh 2; half of that beside 2.5.
+  np.testing.assert_allclose(waiting[:2], free * braked * 0.4, rtol=1e-3)
+  np.testing.assert_allclose(waiting[2:], steady[2:], rtol=1e-6)
 
 
 def test_aligned_does_not_follow_one_outlier():
@@ -220,17 +229,17 @@ def test_aligned_shortens_also_what_an_outlier_is_beside_its_direction():
   assert error_with_gradients(gradients, directions, solvers.aligned()) < 0.0015
 
 
-@pytest.mark.parametrize(("guard", "recovers"), [(0.25, True), (1.0, False)])
+@pytest.mark.parametrize(("guard", "recovers"), [(0.33, True), (0.0, False)])
 def test_the_guard_leads_back_from_a_collapse(guard, recovers):
-  # The loss is 1 - sigmoid(20 (mean - 1/2)): flat as soon as too much is lost, which
+  # The loss is -sigmoid(20 (mean - 1/2)): flat as soon as too much is lost, which
   # one step of 0.8 does. Against a rate of slope 1 the best is 20 p (1 - p) = 1.
-  solver = solvers.aligned(brake=1.0, collapse=guard)
+  solver = solvers.aligned(vanished=guard)
 
   @jax.jit
   def step(state, step_size):
     def loss(mask):
       mean = sum(jnp.sum(leaf) for leaf in mask) / 24
-      return 1 - jax.nn.sigmoid(20 * (mean - 0.5))
+      return jax.nn.sigmoid(10.0) - jax.nn.sigmoid(20 * (mean - 0.5))
 
     def oracle(mask):
       value, gradient = jax.vmap(jax.value_and_grad(loss))(mask)
@@ -239,7 +248,7 @@ def test_the_guard_leads_back_from_a_collapse(guard, recovers):
 
     return solver.step(oracle, state, jnp.full(BATCH, step_size))
 
-  state = solver.init(tuple(np.ones_like(leaf) for leaf in GOAL), jnp.ones(BATCH))
+  state = solver.init(tuple(np.ones_like(leaf) for leaf in GOAL))
   values = []
   for step_size in [0.8] + 60 * [0.1]:
     state, evaluation = step(state, step_size)
@@ -250,7 +259,7 @@ def test_the_guard_leads_back_from_a_collapse(guard, recovers):
     assert kept > 0.4
     assert np.mean(values[-20:]) < 0.25
   else:
-    assert kept < 0.1
+    assert kept < 0.2
 
 
 def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
@@ -271,7 +280,7 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
         cut(jnp.full_like(change, 0.01)),
       )
 
-    state = solver.init(cut(jnp.ones_like(joined)), jnp.full(BATCH, 1e3))
+    state = solver.init(cut(jnp.ones_like(joined)))
     for noise in noises:
       state, _ = solver.step(lambda m, n=noise: oracle(n, m), state, STEP_SIZES)
     return state
@@ -299,9 +308,8 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
     ("residual_caution", float("nan")),
     ("floor", -1.0),
     ("outlier", 1.0),
-    ("brake", float("inf")),
-    ("collapse", 0.0),
-    ("collapse", 1.5),
+    ("vanished", -0.1),
+    ("vanished", 0.5),
   ],
 )
 def test_numbers_out_of_range_are_refused(name, value):
@@ -309,8 +317,8 @@ def test_numbers_out_of_range_are_refused(name, value):
     solvers.aligned(**{name: value})
 
 
-@pytest.mark.parametrize(("value", "zero_value"), [(0.0, 0.0), (-5.0, 1.0)])
-def test_nothing_is_braked_where_nothing_is_lost(value, zero_value):
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e-8])
+def test_nothing_is_braked_where_nothing_is_lost(value):
   solver, mask = solvers.aligned(), random_masks(0)
   nothing = jax.tree.map(np.zeros_like, mask)
   slope = jax.tree.map(np.ones_like, mask)
@@ -319,7 +327,7 @@ def test_nothing_is_braked_where_nothing_is_lost(value, zero_value):
     values = np.full(BATCH, value, np.float32)
     return solvers.Evaluation(values, nothing, nothing, values, slope)
 
-  state = solver.init(mask, np.full(BATCH, zero_value, np.float32))
+  state = solver.init(mask)
   for _ in range(60):
     state, _ = solver.step(oracle, state, np.full(BATCH, 0.2, np.float32))
   assert max(leaf.max() for leaf in state.mask) < 0.1

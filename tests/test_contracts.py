@@ -141,8 +141,7 @@ def run_solver(component, data, shape):
     nothing = jax.tree.map(jnp.zeros_like, change)
     return solvers.Evaluation(value / 2, change, change, jnp.zeros_like(value), nothing)
 
-  zero_value = oracle(jax.tree.map(jnp.zeros_like, mask)).value
-  state = component.init(mask, zero_value)
+  state = component.init(mask)
   state, evaluation = component.step(oracle, state, step_size)
   return jax.tree.map(lambda x: x[0], (state.mask, evaluation.value))
 
@@ -261,7 +260,7 @@ TABLE = {
   },
   solvers: {
     "adam": solver(lambda: solvers.adam(b2=0.9)),
-    "aligned": solver(lambda: solvers.aligned(collapse=0.5)),
+    "aligned": solver(lambda: solvers.aligned(vanished=0.4)),
     "projected": solver(lambda: solvers.projected(SGD)),
     "project": solver(given(solvers.project), run_project),
     "per_image": solver(given(solvers.per_image), run_per_image),

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 # them. Processors add in different orders: relative to an output near 0, that is much.
 ROUNDING = 8 * 50 * 2.0**-24
 
-SHORT = recipes.default()._replace(num_steps=3)
+SHORT = recipes.default()._replace(num_steps=3, contrast=(0.0, 1.0))
 METHODS = {
   "pixels": pixel_rde(1.0, distortion=distortions.l2, recipe=SHORT),
   "wavelets": cartoonx(

@@ -52,21 +52,6 @@ def test_the_network_is_traced_once_for_all_programs(classifier):
   assert traces == [(1, *SHAPE)]
 
 
-def test_calls_side_by_side_are_copies_for_steps_alone(classifier):
-  """Every copy of a network takes longer to load, and preparing has eight draws."""
-  structure = method(20.0).bind(SHAPE)
-  numbers = np.zeros(1, np.int32)
-  lowered = programs.prepare.lower(
-    structure,
-    Tile(1, 1, calls=2),
-    Mesh(np.array(jax.devices()[:1]), ("images",)),
-    classifier,
-    (KEY, jnp.int32(programs.NUM_ZERO_DRAWS)),
-    programs.ToPrepare(IMAGES[:1], numbers, numbers.astype(np.uint32)),
-  )
-  assert lowered.compile().as_text().count(" tanh(") == 2  # the image, and zeros
-
-
 def convolutional(params, images):
   x = jax.nn.relu6(convolution.dense(images, params["dense"], 2))
   x = jax.nn.relu6(convolution.depthwise(x, params["depthwise"], 2))
@@ -85,16 +70,16 @@ def test_the_whole_solver_exports_for_all_platforms():
   numbers = np.zeros(3, np.int32)
 
   def whole(classifier, images, targets, image_ids, weights, seed):
-    problems, masks, zero_value = programs.prepare(
+    problems, masks = programs.prepare(
       structure,
       tile,
       mesh,
       classifier,
-      (jax.random.key(seed), jnp.int32(programs.NUM_ZERO_DRAWS)),
+      jax.random.key(seed),
       programs.ToPrepare(images, targets, image_ids),
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
-    carry = programs.start(structure, masks, zero_value, jnp.ones(3, bool))
+    carry = programs.start(structure, masks, jnp.ones(3, bool))
     window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
     carry, _ = programs.segment(
       structure, tile, mesh, classifier, window, (problems, step_weights, carry)

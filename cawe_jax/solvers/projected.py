@@ -29,8 +29,7 @@ def projected(transformation: optax.GradientTransformation, name: str = "") -> S
     name: How it is named in settings.
   """
 
-  def init(mask: Mask, zero_value: Array) -> SolverState:
-    del zero_value
+  def init(mask: Mask) -> SolverState:
     return SolverState(mask, jax.vmap(transformation.init)(mask))
 
   def step(

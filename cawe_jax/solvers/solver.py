@@ -54,13 +54,12 @@ class Solver(NamedTuple):
 
   Attributes:
     name: How it was made.
-    init: ``(masks [B, ...], zero_value [B]) -> state``, where ``zero_value`` is the
-      value at masks of zeros, or what the images themselves cost where that is more.
+    init: ``masks [B, ...] -> state``.
     step: ``(oracle, state, step_size [B]) -> (state, evaluation)``.
   """
 
   name: str
-  init: Callable[[Mask, Array], SolverState]
+  init: Callable[[Mask], SolverState]
   step: Callable[[Oracle, SolverState, Array], tuple[SolverState, Evaluation]]
 
 

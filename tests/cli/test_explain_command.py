@@ -126,7 +126,7 @@ def test_a_finished_image_is_not_done_again(explain, photo, tmp_path):
 def test_the_seed_decides_the_mask(explain, photo, tmp_path):
   masks = []
   for i, seed in enumerate([3, 3, 4]):
-    explain(photo, f"--seed={seed}", out=tmp_path / str(i))
+    explain(photo, f"--seed={seed}", "--steps=40", out=tmp_path / str(i))
     mask = cawe_jax.load(tmp_path / str(i) / "photo.npz").mask
     masks.append(np.concatenate([np.ravel(leaf) for leaf in mask]))
   np.testing.assert_array_equal(masks[0], masks[1])

@@ -62,7 +62,18 @@ def test_no_entry_of_the_best_mask_gains_by_going(name):
       assert exact.objective(near)[0] >= value - 1e-9 * abs(value)
 
 
-@pytest.mark.parametrize("name", ["linear, 400: empty", "one decisive entry"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "linear, 400: empty",
+    "one decisive entry",
+    # A brake or a guard at a share of the empty mask's distortion ends at 1.3 to 2.
+    "linear, multiplier 10",
+    "another network, 10",
+    "and another, 10",
+    "margin, 2",
+  ],
+)
 def test_the_default_finds_the_best_mask_whatever_the_seed(name):
   case = CASES[name]()
   exact = Exact(case)
@@ -74,16 +85,17 @@ def test_the_default_finds_the_best_mask_whatever_the_seed(name):
 
 
 def test_a_search_that_missed_the_best_mask_says_so():
-  # Where the brake and the guard are wrong: docs/decisions.md.
+  # One small step from a mask of ones; the empty mask is better than that.
   case = CASES["linear, multiplier 10"]()
+  recipe = recipes.default()._replace(num_steps=1)
+  case = case._replace(method=case.method._replace(recipe=recipe))
   exact = Exact(case)
   found = ridge.search(case, 8)
   best = exact.optimum().objective
   ratios = [exact.objective(mask)[0] / best for mask in flat(found.mask)]
   said = [bool(doubt(jax.tree.map(lambda x, i=i: x[i], found))) for i in range(8)]
-  missed = np.array(ratios) > 1.5
-  assert missed.sum() >= 4
-  assert np.array(said)[missed].mean() > 0.9
+  assert min(ratios) > 1.5
+  assert np.mean(said) > 0.9
 
 
 def test_alarms_are_counted_for_the_mask_that_is_called_the_best():
