@@ -4,12 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 OUT ?= out
 TEST_PROCESSES ?= 2
+# What rounding can change: transforms, objectives, noises, searches, attributions.
+NUMBERS := $(addprefix tests/,test_representations.py test_objective.py \
+  test_perturbations.py test_solvers.py test_aligned.py test_obfuscations.py \
+  attribution/test_gradients.py attribution/test_lrp.py)
 SMOKES := $(filter-out __init__ common,$(basename $(notdir $(wildcard configs/*.py))))
 
-.PHONY: help explain playground test test-slow test-browser smokes bench lint typecheck doctest docs lock wheel clean $(SMOKES:%=smoke-%)
+.PHONY: help explain playground test test-rounding test-slow test-browser smokes bench lint typecheck doctest docs lock wheel clean $(SMOKES:%=smoke-%)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,14 +39,21 @@ playground: $(STAMP) ## the interactive article, in the browser
 test: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest -m "not slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
 
+test-rounding: $(STAMP) ## the fast tests of numbers, rounded as an older processor does
+	$(if $(filter x86_64,$(shell uname -m)),\
+	  XLA_FLAGS=--xla_cpu_max_isa=AVX $(BIN)/python -m pytest -m "not slow and not browser" \
+	    -n $(TEST_PROCESSES) --dist loadfile $(NUMBERS),\
+	  @echo "no test: only processors of the kind x86_64 can round as older ones do")
+
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
 	$(BIN)/python -m pytest -m "slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
 
-test-browser: $(STAMP) ## the playground in a real browser (installs Chromium on Debian)
-	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || { \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -m browser
+test-browser: $(STAMP) ## the playground in a real browser, and behind nginx (installs both on Debian)
+	@{ command -v chromium && command -v nginx; } >/dev/null \
+	  || ! command -v apt-get >/dev/null || { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium nginx-light; }
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m browser
 
 smokes: $(SMOKES:%=smoke-%) ## every experiment, with a few steps on two photographs
 
@@ -64,7 +75,7 @@ doctest: $(STAMP) ## the examples in docstrings
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest --doctest-modules cawe_jax -p no:cacheprovider
 
 docs: $(STAMP) ## the documentation in build/docs; its notebooks are run
-	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q -j 2 -d build/doctrees docs build/docs
 
 lock: ## renew requirements/*.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \

@@ -4,7 +4,7 @@ A distortion is a function ``(clean_logits [K], logits [K], target) -> scalar``,
 ``p(x) = softmax(clean_logits)`` belongs to the image, ``p(y) = softmax(logits)`` to one
 obfuscation, and ``target`` is the explained class, an int scalar in ``[0, K)`` (not
 checked under `jit`). Averaging over draws is the caller's. For networks that are no
-softmax over classes see :mod:`cawe_jax.classifiers.outputs`.
+softmax over classes see :mod:`cawe_jax.outputs`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax.memo import memoised
-from cawe_jax.types import Array, Distortion
+from cawe_jax.part import Part
+from cawe_jax.types import Array, Outputs, Scalar, Target
 
 
-def label_squared_error(clean_logits: Array, logits: Array, target: Array) -> Array:
+def label_squared_error(
+  clean_logits: Outputs, logits: Outputs, target: Target
+) -> Scalar:
   """Squared change of the target's probability, ``(p_t(x) - p_t(y))^2``, in [0, 1].
 
   The papers' default. An empty mask costs at most ``p_t(x)^2``, so it is refused for a
@@ -35,7 +37,7 @@ def label_squared_error(clean_logits: Array, logits: Array, target: Array) -> Ar
   return (_probability(clean_logits, target) - _probability(logits, target)) ** 2
 
 
-def automatic(clean_logits: Array, logits: Array, target: Array) -> Array:
+def automatic(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """Label squared error for the predicted class, maximise probability for any other.
 
   Example:
@@ -49,7 +51,7 @@ def automatic(clean_logits: Array, logits: Array, target: Array) -> Array:
   )
 
 
-def maximise_label(clean_logits: Array, logits: Array, target: Array) -> Array:
+def maximise_label(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """Squared missing probability, ``(1 - p_t(y))^2``, in [0, 1]: the released code.
 
   Example:
@@ -63,7 +65,9 @@ def maximise_label(clean_logits: Array, logits: Array, target: Array) -> Array:
   return (1 - _probability(logits, target)) ** 2
 
 
-def maximise_probability(clean_logits: Array, logits: Array, target: Array) -> Array:
+def maximise_probability(
+  clean_logits: Outputs, logits: Outputs, target: Target
+) -> Scalar:
   """Missing probability, ``1 - p_t(y)``, in [0, 1]: the printed formula.
 
   Example:
@@ -77,7 +81,7 @@ def maximise_probability(clean_logits: Array, logits: Array, target: Array) -> A
   return 1 - _probability(logits, target)
 
 
-def l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+def l2(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """``||p(x) - p(y)||_2``, not squared, in [0, sqrt(2)]; the gradient at 0 is 0.
 
   Example:
@@ -90,7 +94,7 @@ def l2(clean_logits: Array, logits: Array, target: Array) -> Array:
   return _norm(squared_l2(clean_logits, logits, target))
 
 
-def squared_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+def squared_l2(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """``||p(x) - p(y)||_2^2``, in [0, 2].
 
   Example:
@@ -101,7 +105,7 @@ def squared_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
   return jnp.sum((jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)) ** 2)
 
 
-def kl(clean_logits: Array, logits: Array, target: Array) -> Array:
+def kl(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """``KL(p(x) || p(y))`` in nats, at least 0: the printed direction.
 
   Example:
@@ -115,7 +119,7 @@ def kl(clean_logits: Array, logits: Array, target: Array) -> Array:
   return _kl(clean_logits, logits)
 
 
-def reverse_kl(clean_logits: Array, logits: Array, target: Array) -> Array:
+def reverse_kl(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """``KL(p(y) || p(x))`` in nats, at least 0: what the released codes compute.
 
   Example:
@@ -126,7 +130,7 @@ def reverse_kl(clean_logits: Array, logits: Array, target: Array) -> Array:
   return _kl(logits, clean_logits)
 
 
-def logit_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+def logit_l2(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """``||logits(x) - logits(y)||_2``, not squared, before the softmax; at least 0.
 
   Example:
@@ -137,12 +141,11 @@ def logit_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
   return _norm(jnp.sum((clean_logits - logits) ** 2))
 
 
-@memoised
-def class_weighted_l2(weights: Sequence[float]) -> Distortion:
+class class_weighted_l2(Part):
   """``sqrt(sum_c w_c (p_c(x) - p_c(y))^2)``; the gradient at 0 is 0.
 
   Args:
-    weights: A tuple of K numbers, at least 0.
+    weights: K numbers, at least 0. They are data: others compile nothing.
 
   Raises:
     ValueError: A weight is negative or not finite; or, when called, their number is
@@ -153,33 +156,43 @@ def class_weighted_l2(weights: Sequence[float]) -> Distortion:
     >>> float(distortion(jnp.zeros(2), jnp.zeros(2), 0))
     0.0
   """
-  values = np.asarray(weights, np.float32)
-  if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0)):
-    raise ValueError(f"weights is {weights}; it must be finite numbers, at least 0")
 
-  def class_weighted_l2(clean_logits: Array, logits: Array, target: Array) -> Array:
+  weights: Array | Sequence[float]
+
+  def __post_init__(self) -> None:
+    # JAX calls this too, with tracers and placeholders.
+    if isinstance(self.weights, list | tuple | np.ndarray | np.generic | float | int):
+      values = np.asarray(self.weights, np.float32)
+      if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0)):
+        raise ValueError(
+          f"weights is {self.weights}; it must be finite numbers, at least 0"
+        )
+      object.__setattr__(self, "weights", values)
+    super().__post_init__()
+
+  def __call__(self, clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
+    """The distance, a scalar."""
     del target
-    if clean_logits.shape[-1] != values.size:
+    weights = jnp.asarray(self.weights, logits.dtype)
+    if clean_logits.shape[-1] != weights.size:
       raise ValueError(
-        f"weights has {values.size} entries; the classifier has "
+        f"weights has {weights.size} entries; the classifier has "
         f"{clean_logits.shape[-1]} classes"
       )
     change = jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)
-    return _norm(jnp.sum(jnp.asarray(values, change.dtype) * change**2))
-
-  return class_weighted_l2
+    return _norm(jnp.sum(weights * change**2))
 
 
-def _probability(logits: Array, target: Array) -> Array:
+def _probability(logits: Outputs, target: Target) -> Scalar:
   return jax.nn.softmax(logits)[target]
 
 
-def _kl(p_logits: Array, q_logits: Array) -> Array:
+def _kl(p_logits: Outputs, q_logits: Outputs) -> Scalar:
   log_p, log_q = jax.nn.log_softmax(p_logits), jax.nn.log_softmax(q_logits)
   return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
 
 
-def _norm(square: Array) -> Array:
+def _norm(square: Scalar) -> Scalar:
   """Square root with gradient 0 at 0, where a mask of ones starts.
 
   At most 1e-6 counts as 0: there float32 rounding decides the norm, and its gradient

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax.memo import memoised
-from cawe_jax.types import Array, Mask, Representation
+from cawe_jax.part import Part, setting
+from cawe_jax.types import Instance, Key, Mask, Representation
 
 
-class InitialMask(NamedTuple):
-  """How a mask begins.
+class InitialMask(Part, abc.ABC):
+  """How a mask begins."""
 
-  Attributes:
-    name: How it was made.
-    make: ``(key, representation) -> mask``; the key is the image's.
-  """
+  @abc.abstractmethod
+  def make(self, key: Key, instance: Instance) -> Mask:
+    """The first mask of one image, float32.
 
-  name: str
-  make: Callable[[Array, Representation], Mask]
+    Args:
+      key: The image's own.
+      instance: The image, what the network says of it, and the representation.
+    """
 
 
-@memoised
-def constant(value: float) -> InitialMask:
-  """Every entry the same.
+class constant(InitialMask):
+  """Every entry is the same.
 
   Raises:
     ValueError: The value is outside [0, 1].
   """
-  if not 0 <= value <= 1:
-    raise ValueError(f"value is {value}; a mask entry must lie in [0, 1]")
 
-  def make(key: Array, representation: Representation) -> Mask:
-    return tuple(
-      jnp.full(shape, value, jnp.float32) for shape in representation.mask_shapes
-    )
+  value: float = setting()
 
-  return InitialMask(f"constant({value})", make)
+  def check(self) -> None:
+    """Refuse a value that no mask entry can have."""
+    if not 0 <= self.value <= 1:
+      raise ValueError(f"value is {self.value}; a mask entry must lie in [0, 1]")
+
+  def make(self, key: Key, instance: Instance) -> Mask:
+    """The value everywhere."""
+    shapes = instance.representation.mask_shapes
+    return tuple(jnp.full(shape, self.value, jnp.float32) for shape in shapes)
 
 
 def ones() -> InitialMask:
@@ -54,17 +56,24 @@ def zeros() -> InitialMask:
   return constant(0.0)
 
 
-@memoised
-def random() -> InitialMask:
+class random(InitialMask):
   """Uniform in [0, 1], drawn from the image's key."""
 
-  def make(key: Array, representation: Representation) -> Mask:
-    flat = jax.random.uniform(key, (representation.num_entries,), jnp.float32)
-    sizes = np.cumsum([math.prod(shape) for shape in representation.mask_shapes])
-    parts = jnp.split(flat, sizes[:-1])
-    return tuple(
-      part.reshape(shape)
-      for part, shape in zip(parts, representation.mask_shapes, strict=True)
-    )
+  def make(self, key: Key, instance: Instance) -> Mask:
+    """One draw."""
+    return uniform(key, instance.representation)
 
-  return InitialMask("random()", make)
+
+def uniform(key: Key, representation: Representation) -> Mask:
+  """A mask whose entries are uniform in [0, 1), float32.
+
+  Example:
+    >>> from cawe_jax.representations import pixel
+    >>> uniform(jax.random.key(0), pixel()((4, 6, 3)))[0].shape
+    (1, 4, 6, 1)
+  """
+  shapes = representation.mask_shapes
+  entries = jax.random.uniform(key, (representation.num_entries,), jnp.float32)
+  ends = np.cumsum([math.prod(shape) for shape in shapes])
+  parts = jnp.split(entries, ends[:-1])
+  return tuple(x.reshape(shape) for x, shape in zip(parts, shapes, strict=True))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from cawe_jax.types import Array
+from cawe_jax.types import Array, GreyImage, Image
 
 _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-4
 
 
-def harmonic(visible: Array, known: Array) -> Array:
+def harmonic(visible: Image, known: GreyImage) -> Image:
   """Fill the hole with the smoothest continuation of what surrounds it.
 
   Args:
@@ -37,7 +37,7 @@ def harmonic(visible: Array, known: Array) -> Array:
   image = jnp.where(fixed, visible / jnp.maximum(known, 0.5), 0)
   guess = jnp.where(fixed, image, push_pull(image, fixed.astype(image.dtype)))
 
-  def operator(unknown: Array) -> Array:
+  def operator(unknown: Image) -> Image:
     return jnp.where(fixed, unknown, _laplacian(jnp.where(fixed, 0, unknown)))
 
   right_side = jnp.where(fixed, 0, -_laplacian(image))
@@ -52,7 +52,7 @@ def harmonic(visible: Array, known: Array) -> Array:
   return jnp.where(jnp.any(fixed), filled, 0.5)
 
 
-def push_pull(image: Array, weight: Array) -> Array:
+def push_pull(image: Image, weight: GreyImage) -> Image:
   """Fill unknown pixels from ever coarser weighted averages.
 
   Args:
@@ -85,7 +85,7 @@ def _block_sum(x: Array) -> Array:
   return blocks.sum((1, 3))
 
 
-def _laplacian(x: Array) -> Array:
+def _laplacian(x: Image) -> Image:
   """Sum of differences to the neighbours inside the image, ``[H, W, C]``."""
   down, right = jnp.diff(x, axis=0), jnp.diff(x, axis=1)
   rows = jnp.pad(down, ((1, 0), (0, 0), (0, 0))) - jnp.pad(

@@ -18,15 +18,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import checks, contracts, objective, programs
+from cawe_jax import objective
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.classifiers.outputs import Output, softmax
-from cawe_jax.methods import Method
-from cawe_jax.objective import Objective, Problem
-from cawe_jax.session import Session
-from cawe_jax.types import Array, Distortion, Mask, Representation, Transform
-
-_SOFTMAX = softmax()
+from cawe_jax.engine import checks, programs
+from cawe_jax.engine.session import Session
+from cawe_jax.methods import BoundMethod, Method, contracts
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.numerics.streams import Stream
+from cawe_jax.numerics.tiles import Tile, stack_draws
+from cawe_jax.objective import Problem
+from cawe_jax.outputs import Output, softmax
+from cawe_jax.types import (
+  Array,
+  Distortion,
+  Image,
+  Images,
+  Key,
+  Mask,
+  Masks,
+  Representation,
+  Transform,
+)
 
 
 class Obfuscations(NamedTuple):
@@ -35,7 +47,7 @@ class Obfuscations(NamedTuple):
   Attributes:
     images: What the network saw, in [0, 1], ``[B, L, H, W, C]``.
     outputs: What it said, by default logits, ``[B, L, K]``.
-    clean_outputs: Of the images themselves, ``[B, K]``.
+    clean_outputs: What the network said of the images themselves, ``[B, K]``.
     target: Explained class of each image, int ``[B]``.
   """
 
@@ -50,20 +62,22 @@ class Mean(NamedTuple):
 
   Attributes:
     value: The mean.
-    standard_error: Of it, from the draws' own spread; 0 for a single draw.
+    standard_error: Standard error of the mean, from the draws' spread; 0 for a single
+      draw.
   """
 
   value: np.ndarray
   standard_error: np.ndarray
 
 
+@own_rules()
 def obfuscate(
   classifier: Classifier,
-  images: Array | np.ndarray,
-  masks: Mask,
+  images: Image | Images,
+  masks: Mask | Masks,
   method: Method,
   *,
-  key: Array,
+  key: Key,
   draws: int = 8,
   targets: Any = None,
   image_ids: Any = None,
@@ -105,32 +119,21 @@ def obfuscate(
     >>> seen.outputs.tolist(), seen.clean_outputs.tolist()
     ([[1.0, 0.25]], [1.0, 0.0])
   """
-  checks.check_count("draws", draws)
-  batch = checks.check_images(images)
-  single = np.ndim(images) == 3
-  if single:
-    masks = jax.tree.map(lambda leaf: np.asarray(leaf)[None], masks)
+  contracts.check_count("draws", draws)
   session = Session(
-    classifier,
-    batch,
-    method,
-    key=key,
-    targets=targets,
-    image_ids=image_ids,
-    rows=rows,
+    classifier, images, method, key=key, targets=targets, image_ids=image_ids, rows=rows
   )
   shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
-  masks = checks.check_masks("masks", masks, shapes)
+  masks = checks.check_masks("masks", session.batched(masks), shapes)
   count = session.num_different(draws)
-  bound = method.bind(batch.shape[1:], classifier.output).objective
-  pictures, outputs = _in_tiles(bound, classifier, session, masks, count)
+  pictures, outputs = _draw(session, masks, count)
   found = Obfuscations(
     pictures,
     outputs,
     session.crop(session.problems.clean_logits),
     session.crop(session.problems.target),
   )
-  return jax.tree.map(lambda x: x[0], found) if single else found
+  return session.answer(found)
 
 
 def pixel_mask(keep: np.ndarray) -> Mask:
@@ -152,6 +155,7 @@ def pixel_mask(keep: np.ndarray) -> Mask:
   return (array[None, :, :, None],)
 
 
+@own_rules()
 def probabilities(obfuscations: Obfuscations) -> Mean:
   """Mean probability of every class over the draws, ``[B, K]``; of a softmax network.
 
@@ -163,8 +167,9 @@ def probabilities(obfuscations: Obfuscations) -> Mean:
   return mean(np.asarray(jax.nn.softmax(obfuscations.outputs)), axis=-2)
 
 
+@own_rules()
 def distortion(
-  obfuscations: Obfuscations, distortion_fn: Distortion, output: Output = _SOFTMAX
+  obfuscations: Obfuscations, distortion_fn: Distortion, output: Output = softmax()
 ) -> Mean:
   """Mean over the draws of any distortion, ``[B]``.
 
@@ -214,12 +219,13 @@ class Kept(NamedTuple):
   colour: np.ndarray
 
 
-def keep(image: Array | np.ndarray, mask: Mask, representation: Transform) -> Kept:
+@own_rules()
+def keep(image: Image, mask: Mask, representation: Transform) -> Kept:
   """What a mask keeps: ``Explanation.image`` and ``masked_image``, without a network.
 
   Args:
     image: ``[H, W, C]`` in [0, 1].
-    mask: Of this image, e.g. one that is still being optimised.
+    mask: A mask of this image, e.g. one that is still being optimised.
     representation: What it is a mask of, e.g. ``method.representation``.
 
   Example:
@@ -228,12 +234,13 @@ def keep(image: Array | np.ndarray, mask: Mask, representation: Transform) -> Ke
     [[[1.0], [0.0]]]
   """
   bound = contracts.bind(representation, np.shape(image))
+  mask = checks.check_masks("mask", mask, list(bound.mask_shapes))
   return jax.device_get(_keep(bound, np.asarray(image, np.float32), mask))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _keep(representation: Representation, image: Array, mask: Mask) -> Kept:
-  def part(image: Array) -> Array:
+@jax.jit
+def _keep(representation: Representation, image: Image, mask: Mask) -> Kept:
+  def part(image: Image) -> Image:
     coefficients = representation.analysis(image)
     kept = tuple(s * h for s, h in zip(mask, coefficients, strict=True))
     return objective.to_image(representation, kept)
@@ -241,43 +248,42 @@ def _keep(representation: Representation, image: Array, mask: Mask) -> Kept:
   return Kept(part(jnp.mean(image, axis=-1, keepdims=True)), part(image))
 
 
-def _in_tiles(
-  bound: Objective, classifier: Classifier, session: Session, masks: Mask, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw(session: Session, masks: Masks, count: int) -> tuple[np.ndarray, np.ndarray]:
   """Images ``[B, L, H, W, C]`` and outputs ``[B, L, K]``.
 
-  Every call has the same number of rows, so that another number of draws compiles
-  nothing.
+  Every program makes as many draws as a tile has, so that another number of draws
+  compiles nothing, and the devices never hold them all.
   """
-  pairs = np.indices((session.size, count)).reshape(2, -1)
-  padded = np.pad(pairs, ((0, 0), (0, -pairs.shape[1] % session.rows)), "edge")
-  parts = [
-    jax.device_get(_tile(bound, classifier, session.problems, masks, *tile))
-    for tile in padded.reshape(2, -1, session.rows).swapaxes(0, 1)
-  ]
-  return tuple(  # type: ignore[return-value]
-    np.concatenate(part)[: pairs.shape[1]].reshape(
-      session.size, count, *part[0].shape[1:]
-    )
-    for part in zip(*parts, strict=True)
+  batch = session.problems, session.pad(masks), session.active
+  parts: list[tuple[np.ndarray, np.ndarray]] = []
+  first = 0
+  while first < count:
+    parts.append(session.crop(session.run(_some_draws, np.uint32(first), batch)))
+    first += parts[-1][0].shape[1]
+  pictures, outputs = (
+    np.concatenate(part, axis=1)[:, :count] for part in zip(*parts, strict=True)
   )
+  return pictures, outputs
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _tile(
-  bound: Objective,
-  classifier: Classifier,
-  problems: Problem,
-  masks: Mask,
-  images: Array,
-  draws: Array,
+@programs.split_over_devices
+def _some_draws(
+  method: BoundMethod,
+  tile: Tile,
+  classifier: objective.Classifier,
+  first: Array,
+  batch: tuple[Problem, Masks, Array],
 ) -> tuple[Array, Array]:
-  """One network call: the given draws of the given images, pair by pair."""
+  """Images and outputs of the draws from the first one on."""
+  problems, masks, active = batch
 
-  def one(image: Array, draw: Array) -> Array:
-    problem, mask = jax.tree.map(lambda x: x[image], (problems, masks))
-    key = jax.random.fold_in(problem.key, jnp.uint32(programs.FRESH_STEP))
-    return objective.obfuscate(bound, problem, mask, jax.random.fold_in(key, draw))
+  def part(problems: Problem, masks: Masks, keys: Array) -> tuple[Array, Array]:
+    one = functools.partial(objective.obfuscate, method.objective)
+    stack = jax.vmap(jax.vmap(one, (None, None, 0)))(problems, masks, keys)
+    outputs = classifier(stack.reshape(-1, *stack.shape[2:]))
+    return stack, outputs.reshape(*keys.shape, -1)
 
-  stack = jax.vmap(one)(images, draws)
-  return stack, classifier(stack)
+  # One call instead of several side by side, which would take longer to compile.
+  whole = Tile(tile.images, tile.draws * tile.calls)
+  step = jnp.uint32(Stream.REPORT)
+  return stack_draws(part, whole, (problems, masks), problems.key, step, first, active)

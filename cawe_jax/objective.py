@@ -5,42 +5,59 @@ r"""The Lagrangian, and its gradient in bounded memory.
 
 (Kolek et al., ECCV 2022, Sec. 3; ``lambda`` multiplies the rate *normalised* by k.)
 
-The network is evaluated on tiles of images x draws: see :mod:`cawe_jax.tiles`.
+The network is evaluated on tiles of images x draws: see :mod:`cawe_jax.numerics.tiles`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from cawe_jax import penalties
-from cawe_jax.classifiers.outputs import Output, softmax
-from cawe_jax.tiles import Draws, Tile, sum_over_tiles
+from cawe_jax.numerics.tiles import Draws, Tile, mean_over_draws
+from cawe_jax.outputs import Output, softmax
+from cawe_jax.part import Part, as_part
 from cawe_jax.types import (
   Array,
+  BatchOfOutputs,
   Coefficients,
   Distortion,
+  GreyImage,
+  Image,
+  Images,
+  Instance,
+  Key,
   Mask,
+  Masked,
+  Masks,
+  Outputs,
   Penalty,
+  PerImage,
   Perturbation,
   Representation,
+  Scalar,
+  Target,
 )
 
 
 class Classifier(Protocol):
   """The part of :class:`cawe_jax.Classifier` that the objective uses."""
 
-  def __call__(self, images: Array, /) -> Array:
-    """Images ``[N, H, W, C]`` in [0, 1] to outputs ``[N, K]``."""
+  def __call__(self, images: Images, /) -> BatchOfOutputs:
+    """What the network says of each image by itself.
+
+    Args:
+      images: Obfuscations of several images, in [0, 1].
+    """
     ...
 
 
-class Objective(NamedTuple):
-  """The structure of a Lagrangian, bound to one image shape; hashable.
+class Objective(Part):
+  """The parts of a Lagrangian, bound to one image shape.
 
   The distortion reads the network's outputs, whose meaning ``output`` says.
   """
@@ -51,6 +68,12 @@ class Objective(NamedTuple):
   penalties: tuple[Penalty, ...] = ()
   output: Output = softmax()
 
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "distortion", as_part(self.distortion))
+    if isinstance(self.penalties, tuple):  # JAX puts placeholders there
+      object.__setattr__(self, "penalties", tuple(map(as_part, self.penalties)))
+    super().__post_init__()
+
 
 class Weights(NamedTuple):
   """What multiplies the terms, one value per image.
@@ -60,8 +83,8 @@ class Weights(NamedTuple):
     penalties: Weight of every further penalty, in the objective's order.
   """
 
-  lagrange_multiplier: Array
-  penalties: tuple[Array, ...] = ()
+  lagrange_multiplier: Scalar
+  penalties: tuple[Scalar, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -73,19 +96,20 @@ class Problem(NamedTuple):
     grey_coefficients: ``T`` of the mean over channels, one channel.
     perturbation_state: What ``perturbation.init`` returned.
     clean_logits: The network's outputs for the image, ``[K]``.
-    clean_distortion: Of the image itself: 0, but for a class that is not predicted.
+    clean_distortion: Distortion of the image itself: 0, but for a class that is not
+      predicted.
     target: Explained class, int.
-    key: Of all this image's draws.
+    key: The key of all draws of this image.
   """
 
-  image: Array
+  image: Image
   coefficients: Coefficients
   grey_coefficients: Coefficients
-  perturbation_state: object
-  clean_logits: Array
-  clean_distortion: Array
-  target: Array
-  key: Array
+  perturbation_state: Any
+  clean_logits: Outputs
+  clean_distortion: Scalar
+  target: Target
+  key: Key
 
 
 class Estimate(NamedTuple):
@@ -98,43 +122,44 @@ class Estimate(NamedTuple):
     agreement: Share of draws for which the network itself says the target.
   """
 
-  distortion: Array
-  distortion_square: Array
-  score: Array
-  agreement: Array
+  distortion: PerImage
+  distortion_square: PerImage
+  score: PerImage
+  agreement: PerImage
 
 
 class Gradients(NamedTuple):
   """With respect to B masks.
 
   Attributes:
-    distortion: Of the mean distortion.
+    distortion: The gradient of the mean distortion.
     direction: Mean over draws of the gradient along a step of length 1 in the outputs:
       the way that changes that draw's distortion most, and does not lower the score.
   """
 
-  distortion: Mask
-  direction: Mask
+  distortion: Masks
+  direction: Masks
 
 
 class Terms(NamedTuple):
   """The unweighted parts of one image's objective that no draw enters."""
 
-  rate: Array
-  penalties: tuple[Array, ...]
+  rate: Scalar
+  penalties: tuple[Scalar, ...]
 
 
 def make_problem(
-  objective: Objective, image: Array, clean_logits: Array, target: Array, key: Array
+  objective: Objective, image: Image, clean_logits: Outputs, target: Target, key: Key
 ) -> Problem:
   """Compute once what every evaluation needs."""
   representation = objective.representation
   clean = objective.distortion(clean_logits, clean_logits, target)
+  instance = Instance(image, clean_logits, target, representation)
   return Problem(
     image,
     representation.analysis(image),
     representation.analysis(jnp.mean(image, axis=-1, keepdims=True)),
-    objective.perturbation.init(image, representation),
+    objective.perturbation.init(instance),
     clean_logits,
     jnp.where(jnp.isfinite(clean), clean, 0),  # a logarithm may be infinite there
     target,
@@ -156,7 +181,7 @@ def mix(
   return jax.tree.map(one, mask, coefficients, replacement)
 
 
-def to_image(representation: Representation, coefficients: Coefficients) -> Array:
+def to_image(representation: Representation, coefficients: Coefficients) -> Image:
   """Synthesis, clipped to [0, 1].
 
   The clip passes the gradient at exactly 0 and 1, as torch does (`jnp.clip` halves
@@ -168,23 +193,22 @@ def to_image(representation: Representation, coefficients: Coefficients) -> Arra
   return jnp.where(inside, image, jax.lax.stop_gradient(jnp.clip(image, 0, 1)))
 
 
-def obfuscate(objective: Objective, problem: Problem, mask: Mask, key: Array) -> Array:
+def obfuscate(objective: Objective, problem: Problem, mask: Mask, key: Key) -> Image:
   """One obfuscation ``y(s, v)``, ``[H, W, C]`` in [0, 1]."""
   kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
-  replacement = objective.perturbation.sample(
-    key, problem.perturbation_state, mask, kept
-  )
+  masked = Masked(mask, kept, objective.representation)
+  replacement = objective.perturbation.sample(key, problem.perturbation_state, masked)
   mixed = mix(mask, problem.coefficients, replacement)
   return to_image(objective.representation, mixed)
 
 
-def explanation_image(objective: Objective, problem: Problem, mask: Mask) -> Array:
+def explanation_image(objective: Objective, problem: Problem, mask: Mask) -> GreyImage:
   """The greyscale explanation ``clip(T^-1(s * T(grey x)))``, ``[H, W, 1]``."""
   kept = tuple(s * h for s, h in zip(mask, problem.grey_coefficients, strict=True))
   return to_image(objective.representation, kept)
 
 
-def masked_image(objective: Objective, problem: Problem, mask: Mask) -> Array:
+def masked_image(objective: Objective, problem: Problem, mask: Mask) -> Image:
   """What the mask keeps, in colour and without noise, ``[H, W, C]`` in [0, 1]."""
   kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
   return to_image(objective.representation, kept)
@@ -192,14 +216,14 @@ def masked_image(objective: Objective, problem: Problem, mask: Mask) -> Array:
 
 def terms(objective: Objective, problem: Problem, mask: Mask) -> Terms:
   """Rate and penalties of one image, unweighted."""
-  values: tuple[Array, ...] = ()
+  values: tuple[Scalar, ...] = ()
   if objective.penalties:
     explanation = explanation_image(objective, problem, mask)
     values = tuple(penalty(mask, explanation) for penalty in objective.penalties)
   return Terms(penalties.rate(mask), values)
 
 
-def weighted(weights: Weights, term: Terms) -> Array:
+def weighted(weights: Weights, term: Terms) -> Scalar:
   """``lambda R + sum_j w_j P_j``."""
   total = weights.lagrange_multiplier * term.rate
   for weight, value in zip(weights.penalties, term.penalties, strict=True):
@@ -212,7 +236,7 @@ def expected_distortion(
   classifier: Classifier,
   tile: Tile,
   problems: Problem,
-  masks: Mask,
+  masks: Masks,
   draws: Draws,
 ) -> Estimate:
   """Mean distortion of B masks over the given draws.
@@ -226,11 +250,11 @@ def expected_distortion(
     draws: Which draws.
   """
 
-  def part(problems: Problem, masks: Mask, keys: Array, weight: Array) -> Estimate:
+  def part(problems: Problem, masks: Masks, keys: Array, weight: Array) -> Estimate:
     return _estimate(objective, classifier, problems, masks, keys, weight)
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
-  return sum_over_tiles(
+  return mean_over_draws(
     part, Estimate(*[zeros] * 4), tile, (problems, masks), problems.key, draws
   )
 
@@ -240,7 +264,7 @@ def expected_distortion_and_gradients(
   classifier: Classifier,
   tile: Tile,
   problems: Problem,
-  masks: Mask,
+  masks: Masks,
   draws: Draws,
 ) -> tuple[Estimate, Gradients]:
   """As :func:`expected_distortion`, with gradients of means over draws.
@@ -249,11 +273,11 @@ def expected_distortion_and_gradients(
   of draws. Both come from one pass back through the network: see ``_split``.
   """
 
-  def part(problems: Problem, masks: Mask, keys: Array, weight: Array):
+  def part(problems: Problem, masks: Masks, keys: Array, weight: Array):
     # A mask for each draw, so that each draw has a gradient of its own.
     copies = jax.tree.map(lambda s: jnp.repeat(s[:, None], keys.shape[1], 1), masks)
 
-    def images(copies: Mask) -> Array:
+    def images(copies: Any) -> Images:
       stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, 0, 0)))
       return stacks(problems, copies, keys).reshape(-1, *problems.image.shape[1:])
 
@@ -265,7 +289,7 @@ def expected_distortion_and_gradients(
     (pulled,) = to_images(directions.reshape(outputs.shape))
     (per_draw,) = to_masks(pulled)
 
-    def mean(weight: Array) -> Mask:
+    def mean(weight: Array) -> Masks:
       # In full precision on every platform: terms of both signs nearly cancel.
       sums = functools.partial(jnp.einsum, "bl,bl...->b...", precision="highest")
       return jax.tree.map(functools.partial(sums, weight), per_draw)
@@ -276,7 +300,7 @@ def expected_distortion_and_gradients(
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
   nothing = jax.tree.map(jnp.zeros_like, masks)
   start = Estimate(*[zeros] * 4), Gradients(nothing, nothing)
-  return sum_over_tiles(part, start, tile, (problems, masks), problems.key, draws)
+  return mean_over_draws(part, start, tile, (problems, masks), problems.key, draws)
 
 
 def _split(objective: Objective) -> Callable:
@@ -287,7 +311,7 @@ def _split(objective: Objective) -> Callable:
   that do harm; the direction is much the same for all.
   """
 
-  def split(clean: Array, outputs: Array, target: Array) -> tuple[Array, Array]:
+  def split(clean: Outputs, outputs: Outputs, target: Target) -> tuple[Scalar, Outputs]:
     gradient = jax.grad(objective.distortion, 1)(clean, outputs, target)
     upwards = jax.grad(objective.output.score)(outputs, target)
     # Outputs of a saturated softmax have gradients whose squares underflow.
@@ -308,7 +332,7 @@ def _estimate(
   objective: Objective,
   classifier: Classifier,
   problems: Problem,
-  masks: Mask,
+  masks: Masks,
   keys: Array,
   weight: Array,
 ) -> Estimate:
@@ -331,6 +355,5 @@ def _summarise(
     jax.vmap(jax.vmap(function, (0, None)))(outputs, problems.target)
     for function in (output.score, output.is_predicted)
   )
-  return Estimate(
-    *(jnp.sum(weight * x, axis=1) for x in (values, values**2, score, agreement))
-  )
+  sums = (values, values**2, score, agreement.astype(weight.dtype))
+  return Estimate(*(jnp.sum(weight * x, axis=1) for x in sums))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from cawe_jax.types import Array, Mask
+from cawe_jax.types import GreyImage, Mask, Scalar
 
 
-def rate(mask: Mask, explanation: Array | None = None) -> Array:
+def rate(mask: Mask, explanation: GreyImage | None = None) -> Scalar:
   """``||s||_1 / k``, the mean over all mask entries, in [0, 1].
 
   Example:
@@ -22,7 +22,7 @@ def rate(mask: Mask, explanation: Array | None = None) -> Array:
   return sum(jnp.sum(leaf) for leaf in mask) / _num_entries(mask)
 
 
-def hard_rate(mask: Mask) -> Array:
+def hard_rate(mask: Mask) -> Scalar:
   """``||s||_0 / k``, the share of entries above zero, in [0, 1].
 
   Example:
@@ -32,7 +32,7 @@ def hard_rate(mask: Mask) -> Array:
   return sum(jnp.sum(leaf > 0) for leaf in mask) / _num_entries(mask)
 
 
-def spatial_l1(mask: Mask, explanation: Array) -> Array:
+def spatial_l1(mask: Mask, explanation: GreyImage) -> Scalar:
   """Mean of the greyscale explanation over pixels, in [0, 1].
 
   References:
@@ -42,7 +42,7 @@ def spatial_l1(mask: Mask, explanation: Array) -> Array:
   return jnp.mean(jnp.abs(explanation))
 
 
-def spatial_l2(mask: Mask, explanation: Array) -> Array:
+def spatial_l2(mask: Mask, explanation: GreyImage) -> Scalar:
   """Root mean square of the greyscale explanation, in [0, 1]; gradient 0 at 0.
 
   Per image; the released code takes one norm over the whole batch.
@@ -53,7 +53,7 @@ def spatial_l2(mask: Mask, explanation: Array) -> Array:
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
-def total_variation(mask: Mask, explanation: Array) -> Array:
+def total_variation(mask: Mask, explanation: GreyImage | None) -> Scalar:
   """Mean absolute difference of neighbours in a pixel mask, in [0, 1].
 
   Raises:

@@ -1,7 +1,7 @@
 """How a mask is searched: start, solver, schedule, stopping rule, steps and draws.
 
 A method says what is optimised, a recipe how. The published recipes are the papers';
-``tuned`` was made for the least objective in a given time (docs/decisions.md,
+``tuned`` was made for the least objective in a given time (docs/lab/solver.md,
 docs/benchmarks.md); ``default`` and ``fast`` are two budgets of it.
 """
 

@@ -1,49 +1,42 @@
-"""How the Lagrange multiplier and the step size change over a run.
-
-A schedule is a function of the progress in [0, 1) and the final multiplier of an image
-that returns the factors on both; it is structure, hence memoised and hashable.
-"""
+"""How the Lagrange multiplier and the step size change over a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from cawe_jax.memo import memoised
-from cawe_jax.types import Array
+from cawe_jax.part import Part, setting
+from cawe_jax.types import PerImage, Scalar
 
 
-class Schedule(NamedTuple):
-  """How a run proceeds.
+class Schedule(Part):
+  """How a run proceeds; by itself it changes nothing: the published settings."""
 
-  Attributes:
-    name: How it was made.
-    multiplier: ``(progress, final multiplier) -> multiplier``.
-    step_size: ``(progress, full step size) -> step size``.
-  """
+  def multiplier(self, progress: Scalar, final: PerImage | Scalar) -> PerImage | Scalar:
+    """The multiplier at a progress in [0, 1), from the image's own, the final one."""
+    del progress
+    return final
 
-  name: str
-  multiplier: Callable[[Array, Array], Array]
-  step_size: Callable[[Array, Array], Array]
+  def step_size(self, progress: Scalar, full: PerImage | Scalar) -> PerImage | Scalar:
+    """The step size at a progress in [0, 1), from the recipe's, the full one."""
+    del progress
+    return full
 
 
-@memoised
-def constant() -> Schedule:
+class constant(Schedule):
   """Both stay as they are: the published settings."""
-  return Schedule("constant()", lambda t, x: x, lambda t, x: x)
 
 
-@memoised
-def linear_decay() -> Schedule:
+class linear_decay(Schedule):
   """The step size falls to zero in a straight line; the multiplier stays."""
-  return Schedule("linear_decay()", lambda t, x: x, lambda t, x: x * (1 - t))
+
+  def step_size(self, progress: Scalar, full: PerImage | Scalar) -> PerImage | Scalar:
+    """What is left of the full step size."""
+    return full * (1 - progress)
 
 
-@memoised
-def continuation(start: float = 3.0) -> Schedule:
+class continuation(linear_decay):
   """The multiplier falls to its final value over the first half of the run.
 
   It begins at ``start`` times that and falls in a straight line, as the step size does
@@ -51,7 +44,8 @@ def continuation(start: float = 3.0) -> Schedule:
   up too early has half a run to come back.
 
   Args:
-    start: Of the final multiplier, above 0; 1 is :func:`linear_decay`.
+    start: The first multiplier in units of the final one, above 0; 1 is
+      :class:`linear_decay`.
 
   Raises:
     ValueError: ``start`` is not a finite number above 0.
@@ -61,10 +55,14 @@ def continuation(start: float = 3.0) -> Schedule:
     >>> [float(schedule.multiplier(t, 20.0)) for t in (0.0, 0.25, 0.5, 0.75)]
     [60.0, 40.0, 20.0, 20.0]
   """
-  if not (math.isfinite(start) and start > 0):
-    raise ValueError(f"start is {start}; it must be a finite number above 0")
 
-  def multiplier(progress: Array, final: Array) -> Array:
-    return final * (1 + (start - 1) * jnp.maximum(1 - 2 * progress, 0))
+  start: float = setting(default=3.0)
 
-  return Schedule(f"continuation({start})", multiplier, lambda t, x: x * (1 - t))
+  def check(self) -> None:
+    """Refuse a start that is not a finite number above 0."""
+    if not (math.isfinite(self.start) and self.start > 0):
+      raise ValueError(f"start is {self.start}; it must be a finite number above 0")
+
+  def multiplier(self, progress: Scalar, final: PerImage | Scalar) -> PerImage | Scalar:
+    """A line from ``start`` times the final multiplier, which half a run has."""
+    return final * (1 + (self.start - 1) * jnp.maximum(1 - 2 * progress, 0))

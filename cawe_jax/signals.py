@@ -70,7 +70,8 @@ class Spectrum(NamedTuple):
   Attributes:
     frequencies: From 0 to the Nyquist frequency, in cycles per time unit,
       ``[N // 2 + 1]``.
-    amplitudes: Of the sine of each frequency, in the values' unit, ``[N // 2 + 1]``.
+    amplitudes: Amplitude of the sine of each frequency, in the values' unit,
+      ``[N // 2 + 1]``.
   """
 
   frequencies: np.ndarray

@@ -6,51 +6,51 @@ averages over windows of steps, never two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from cawe_jax.memo import memoised
-from cawe_jax.types import Array
+from cawe_jax.part import Part, setting
+from cawe_jax.types import Array, Scalar, Truth
 
 
-class Stopping(NamedTuple):
-  """A rule for one image.
+class Stopping(Part):
+  """A rule for one image; by itself it never stops one: the published settings."""
 
-  Attributes:
-    name: How it was made.
-    init: State before the first step.
-    update: ``(state, objective of the step, progress in [0, 1)) -> (state, stop)``.
-  """
+  def init(self) -> Any:
+    """The state before the first step."""
+    return ()
 
-  name: str
-  init: Callable[[], Any]
-  update: Callable[[Any, Array, Array], tuple[Any, Array]]
+  def update(self, state: Any, value: Scalar, progress: Scalar) -> tuple[Any, Truth]:
+    """Look at a step.
+
+    Args:
+      state: What :meth:`init` or the step before returned.
+      value: The objective of the step.
+      progress: How far the run is, in [0, 1).
+
+    Returns:
+      The new state, and whether the image stops.
+    """
+    del value, progress
+    return state, jnp.zeros((), bool)
 
 
-@memoised
-def never() -> Stopping:
+class never(Stopping):
   """Every step is done: the published settings."""
-  return Stopping(
-    "never()", lambda: (), lambda state, value, progress: (state, jnp.zeros((), bool))
-  )
 
 
 class _Window(NamedTuple):
   """Sum and number of this window's values, and the means of the last ones."""
 
-  total: Array
+  total: Scalar
   count: Array
   index: Array
-  best: Array
+  best: Scalar
   failures: Array
 
 
-@memoised
-def plateau(
-  window: float = 0.1, tolerance: float = 0.02, patience: int = 2
-) -> Stopping:
+class plateau(Stopping):
   """Stop when the objective no longer falls.
 
   The run is cut into windows. A window fails if its mean objective is not lower than
@@ -69,23 +69,36 @@ def plateau(
   Raises:
     ValueError: An argument is out of range.
   """
-  if not 0 < window <= 1:
-    raise ValueError(f"window is {window}; it must be above 0 and at most 1")
-  if not 0 <= tolerance < 1:
-    raise ValueError(f"tolerance is {tolerance}; it must be at least 0 and below 1")
-  if patience < 1:
-    raise ValueError(f"patience is {patience}; it must be at least 1")
 
-  def init() -> _Window:
+  window: float = setting(default=0.1)
+  tolerance: float = setting(default=0.02)
+  patience: int = setting(default=2)
+
+  def check(self) -> None:
+    """Refuse settings that are out of range."""
+    if not 0 < self.window <= 1:
+      raise ValueError(f"window is {self.window}; it must be above 0 and at most 1")
+    if not 0 <= self.tolerance < 1:
+      raise ValueError(
+        f"tolerance is {self.tolerance}; it must be at least 0 and below 1"
+      )
+    if self.patience < 1:
+      raise ValueError(f"patience is {self.patience}; it must be at least 1")
+
+  def init(self) -> _Window:
+    """An empty window."""
     zero = jnp.zeros((), jnp.int32)
     return _Window(jnp.zeros(()), zero, zero, jnp.full((), jnp.inf), zero)
 
-  def update(state: _Window, value: Array, progress: Array) -> tuple[_Window, Array]:
-    index = jnp.floor(progress / window + 1e-6).astype(jnp.int32)
+  def update(
+    self, state: _Window, value: Scalar, progress: Scalar
+  ) -> tuple[_Window, Truth]:
+    """Add a value to this window, or begin the next with it."""
+    index = jnp.floor(progress / self.window + 1e-6).astype(jnp.int32)
     # This step begins a new window. The first one begins with the first value.
     over = (index > state.index) & (state.count > 0)
-    mean = state.total / jnp.maximum(state.count, 1)
-    improved = mean < (1 - tolerance) * state.best
+    mean = state.total / jnp.maximum(state.count, 1).astype(state.total.dtype)
+    improved = mean < (1 - self.tolerance) * state.best
     failures = jnp.where(
       over, jnp.where(improved, 0, state.failures + 1), state.failures
     )
@@ -96,7 +109,4 @@ def plateau(
       jnp.where(over, jnp.minimum(state.best, mean), state.best),
       failures,
     )
-    return new, failures >= patience
-
-  name = f"plateau(window={window}, tolerance={tolerance}, patience={patience})"
-  return Stopping(name, init, update)
+    return new, failures >= self.patience

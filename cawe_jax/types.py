@@ -1,10 +1,8 @@
 """The values and interfaces that everything else is written in.
 
-Two kinds of things exist. *Structure* (a representation, a perturbation, a method)
-is made of Python functions at build time; it is hashable, and because every factory
-is memoised, two structures made from equal arguments are the same object, so `jit`
-never traces twice for them. *Data* (images, masks, weights, keys) are pytrees of
-arrays at call time.
+Two kinds of things exist. *Structure* is what a program is compiled for: functions and
+settings. *Data* (images, masks, weights, keys) are pytrees of arrays at call time. A
+:class:`~cawe_jax.part.Part` holds both: a representation, a perturbation, a distortion.
 
 Everything is written for one image and batched outside.
 
@@ -14,44 +12,112 @@ representation with J levels has J + 1 leaves: the coarsest approximation
 ``[3, h, w, C]``, whose first axis is PyWavelets' order: horizontal (``cH``), vertical
 (``cV``), diagonal (``cD``). A pixel representation has one leaf, ``[1, H, W, C]``.
 A mask has the same leaves with one channel, which all colours share.
+
+**Shapes.** The types of arrays below name their axes, as `jaxtyping` reads them, and
+signatures are written in them. An axis of one name has one size in all arguments and in
+the result of a call: B images, ``H`` by ``W`` pixels, C channels, K outputs of the
+network. The size of an axis whose name begins with ``_`` is free, since every leaf has
+its own. Users' processes check nothing of it; the tests' check what parts hand on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import jax
+import jaxtyping
 import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from cawe_jax.part import Part, setting
 
 Array = Any
 """A `jax.Array`, or outside compiled programs a NumPy array: they share no type."""
-Coefficients = tuple[Array, ...]
+
+Image = Float[Array, "H W C"]
+"""Pixels ``[H, W, C]``, in [0, 1] unless a function says otherwise."""
+GreyImage = Float[Array, "H W 1"]
+"""An image of one channel, ``[H, W, 1]``, such as the explanation."""
+Images = Float[Array, "B H W C"]
+"""A batch of images, ``[B, H, W, C]``."""
+
+Coefficients = tuple[Float[Array, "_orientations _h _w C"], ...]
 """One leaf ``[orientations, h, w, C]`` per noise group, coarsest first."""
-Mask = tuple[Array, ...]
+Mask = tuple[Float[Array, "_orientations _h _w 1"], ...]
 """One leaf ``[orientations, h, w, 1]`` in [0, 1] per noise group, coarsest first."""
-Relevance = tuple[Array, ...]
-"""Leaves like those of B masks, ``[B, orientations, h, w, 1]``, but any real numbers:
-the larger, the more relevant."""
+Masks = tuple[Float[Array, "B _orientations _h _w 1"], ...]
+"""A batch of masks, one leaf ``[B, orientations, h, w, 1]`` per noise group."""
+Relevance = tuple[Float[Array, "B _orientations _h _w 1"], ...]
+"""Leaves like those of B masks, of real numbers that are larger for what is more
+relevant."""
+
+Outputs = Float[Array, "K"]
+"""What the network says of one image, ``[K]``, by default logits."""
+BatchOfOutputs = Float[Array, "B K"]
+"""What the network says of a batch of images, ``[B, K]``."""
+Target = Integer[Array, ""]
+"""The explained class of one image, in ``[0, K)``."""
+Targets = Integer[Array, "B"]
+"""The explained class of each image, ``[B]``."""
+
+Scalar = Float[Array, ""]
+"""One real number, such as a distortion, a penalty or a share of a run."""
+Truth = Bool[Array, ""]
+"""One boolean, whether something is so."""
+PerImage = Float[Array, "B"]
+"""One real number for each image, ``[B]``."""
+Key = jaxtyping.Key[Array, ""]
+"""A typed key such as ``jax.random.key(0)``, which decides random numbers."""
+Keys = jaxtyping.Key[Array, "B"]
+"""One key for each image, ``[B]``."""
 
 
-class Representation(NamedTuple):
+class Transform(Part, abc.ABC):
+  """A representation that does not know its image shape yet: what a method takes."""
+
+  @abc.abstractmethod
+  def bind(self, image_shape: tuple[int, int, int]) -> Representation:
+    """The representation of images of shape ``(H, W, C)``.
+
+    Raises:
+      ValueError: There is none for this shape.
+    """
+
+  def __call__(self, image_shape: tuple[int, int, int]) -> Representation:
+    """Bind to images of shape ``(H, W, C)``."""
+    return self.bind(image_shape)
+
+
+class Representation(Part, abc.ABC):
   """A linear map between images of one shape and their coefficients.
 
   Attributes:
-    name: How it was made, e.g. ``wavelet('db3', levels=5, mode='zero')``.
+    transform: What was bound.
     image_shape: ``(H, W, C)``.
     mask_shapes: Shape ``(orientations, h, w, 1)`` of every leaf of a mask.
-    analysis: Image ``[H, W, c]`` to coefficients, leaves ``[orientations, h, w, c]``.
-      The grey image goes through it too, so c is the array's, C or 1.
-    synthesis: Coefficients to image, linear, c as above; ``synthesis(analysis(x))`` is
-      the image.
   """
 
-  name: str
-  image_shape: tuple[int, int, int]
-  mask_shapes: tuple[tuple[int, int, int, int], ...]
-  analysis: Callable[[Array], Coefficients]
-  synthesis: Callable[[Coefficients], Array]
+  transform: Transform
+  image_shape: tuple[int, int, int] = setting()
+  mask_shapes: tuple[tuple[int, int, int, int], ...] = setting()
+
+  @abc.abstractmethod
+  def analysis(self, image: Image) -> Coefficients:
+    """Image ``[H, W, c]`` to coefficients, leaves ``[orientations, h, w, c]``.
+
+    The grey image goes through it too, so c is the array's, C or 1.
+    """
+
+  @abc.abstractmethod
+  def synthesis(self, coefficients: Coefficients) -> Image:
+    """Coefficients to an image ``[H, W, c]``; linear, and it undoes the analysis."""
+
+  @property
+  def name(self) -> str:
+    """The transform's, e.g. ``wavelet('db3', levels=5, mode='zero')``."""
+    return self.transform.name
 
   @property
   def num_entries(self) -> int:
@@ -59,45 +125,87 @@ class Representation(NamedTuple):
     return sum(n * h * w for n, h, w, _ in self.mask_shapes)
 
 
-class Transform(NamedTuple):
-  """A representation that does not know its image shape yet: what a method takes.
+class Instance(NamedTuple):
+  """The image and the output of the network that are explained.
 
   Attributes:
-    name: How it was made.
-    bind: Image shape ``(H, W, C)`` to :class:`Representation`; memoised.
+    image: ``[H, W, C]`` in [0, 1].
+    outputs: What the network says of it, by default logits, ``[K]``.
+    target: Explained class, int.
+    representation: What the mask is a mask of.
   """
 
-  name: str
-  bind: Callable[[tuple[int, int, int]], Representation]
-
-  def __call__(self, image_shape: tuple[int, int, int]) -> Representation:
-    """Bind to images of shape ``(H, W, C)``."""
-    return self.bind(image_shape)
+  image: Image
+  outputs: Outputs
+  target: Target
+  representation: Representation
 
 
-class Perturbation(NamedTuple):
+class Masked(NamedTuple):
+  """What a draw of a perturbation may look at.
+
+  Attributes:
+    mask: The mask.
+    kept: ``mask * coefficients``, leaf by leaf.
+    representation: What the mask is a mask of.
+  """
+
+  mask: Mask
+  kept: Coefficients
+  representation: Representation
+
+
+class Perturbation(Part, abc.ABC):
   """What replaces a masked coefficient.
 
-  Attributes:
-    name: How it was made, e.g. ``adaptive_gaussian()``.
-    init: ``(image [H, W, C], representation) -> state``, once per image; a pytree of
-      arrays, so numbers such as shapes are read from arrays, not kept in it.
-    sample: ``(key, state, mask, kept) -> coefficients``, one draw; ``kept`` is
-      ``mask * coefficients``, for perturbations that depend on what is left.
-    is_random: False when every draw is the same, so that one draw is enough.
+  ``is_random`` is False for one whose draws are all the same: one draw is then enough.
   """
 
-  name: str
-  init: Callable[[Array, Representation], Any]
-  sample: Callable[[Array, Any, Mask, Coefficients], Coefficients]
-  is_random: bool = True
+  is_random: ClassVar[bool] = True
+
+  def init(self, instance: Instance) -> Any:
+    """The state of all draws for one image: a pytree of arrays, computed once."""
+    del instance
+    return ()
+
+  @abc.abstractmethod
+  def sample(self, key: Key, state: Any, masked: Masked) -> Coefficients:
+    """One draw, shaped like the coefficients.
+
+    Args:
+      key: Decides this draw.
+      state: What :meth:`init` returned.
+      masked: The mask and what it keeps, for perturbations that depend on it.
+    """
 
 
-Distortion = Callable[[Array, Array, Array], Array]
-"""``(clean_logits [K], logits [K], target) -> scalar``."""
+class Distortion(Protocol):
+  """How far a changed output is from the clean one: a function, or a part."""
 
-Penalty = Callable[[Mask, Array], Array]
-"""``(mask, greyscale explanation [H, W, 1]) -> scalar``."""
+  def __call__(
+    self, clean_logits: Outputs, logits: Outputs, target: Target, /
+  ) -> Scalar:
+    """The distance, a real number that is differentiable in the logits.
+
+    Args:
+      clean_logits: The network's outputs for the image itself.
+      logits: Its outputs for one obfuscation of the image.
+      target: The explained class; not checked under `jit`.
+    """
+    ...
+
+
+class Penalty(Protocol):
+  """A further term of the objective: a function, or a part."""
+
+  def __call__(self, mask: Mask, explanation: GreyImage, /) -> Scalar:
+    """The term of one mask, a real number before it is weighted.
+
+    Args:
+      mask: The mask.
+      explanation: What it keeps of the grey image, clipped to [0, 1].
+    """
+    ...
 
 
 class History(NamedTuple):
@@ -118,6 +226,22 @@ class History(NamedTuple):
   penalties: dict[str, Array]
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class ClassNames:
+  """Names of a network's classes, labels or outputs, as structure of a pytree.
+
+  Attributes:
+    names: One for each output, or None where they have no names.
+
+  Example:
+    >>> jax.tree.leaves(ClassNames(("cat", "dog")))
+    []
+  """
+
+  names: tuple[str, ...] | None = None
+
+
 class Explanation(NamedTuple):
   """What :func:`cawe_jax.explain` returns: a pytree; a batch adds a leading axis.
 
@@ -128,21 +252,21 @@ class Explanation(NamedTuple):
     input_image: The image explained, in [0, 1], ``[H, W, C]``.
     target: Explained class, int.
     score: What is explained, on the clean image: the target's probability, or the
-      value of a regression (see :mod:`cawe_jax.classifiers.outputs`).
+      value of a regression (see :mod:`cawe_jax.outputs`).
     score_with_noise: Its mean over fresh draws of the noise.
-    score_without_noise: Of ``masked_image``.
+    score_without_noise: The score of ``masked_image``.
     probability: ``p_t(x)``, which is the score; NaN for a regression.
     rate: ``||s||_1 / k``, the mean of the mask.
     rate_l0: Share of mask entries above zero.
     distortion: Mean over fresh draws, which the mask was not optimised on.
-    distortion_standard_error: Of that mean.
+    distortion_standard_error: The standard error of that mean.
     retained_probability: ``score_with_noise / probability``; NaN where ``probability``
       is below 0.001 or NaN.
     explanation_probability: ``score_without_noise / probability``; NaN as above.
     objective: Distortion on the fresh draws plus the weighted terms.
     should_go: What lowering kept entries would gain of the objective, to first order:
-      one of two parts of the gap of :mod:`cawe_jax.optimality`, which is 0 at an
-      optimum, and of either sign by chance. NaN where it was not measured.
+      one of two parts of the gap of :mod:`cawe_jax.explaining.optimality`, which is 0
+      at an optimum, and of either sign by chance. NaN where it was not measured.
     should_return: What raising dropped entries would gain: the other part.
     gap_standard_error: Standard error of ``should_go + should_return``.
     lagrange_multiplier: Weight of the rate in it.
@@ -150,6 +274,7 @@ class Explanation(NamedTuple):
     model_evaluations: Network forward-and-backward passes that the search took, int;
       choosing, reporting and checking the mask come on top of them.
     history: See :class:`History`.
+    class_names: The network's; no leaf, so that arrays alone are mapped and stacked.
   """
 
   mask: Mask
@@ -175,6 +300,15 @@ class Explanation(NamedTuple):
   num_steps: Array
   model_evaluations: Array
   history: History
+  class_names: ClassNames = ClassNames()
+
+  @property
+  def target_name(self) -> str:
+    """The name of what is explained, of one image; its number where it has no name."""
+    target, names = int(self.target), self.class_names.names
+    if names is not None and 0 <= target < len(names):
+      return names[target]
+    return f"{'output' if self.is_regression else 'class'} {target}"
 
   @property
   def is_regression(self) -> Array:

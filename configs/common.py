@@ -42,7 +42,7 @@ def base(name: str, variant: str) -> ConfigDict:
   config.data = "foolbox"
   config.limit = 20
   config.select = "all"
-  config.batch_size = 4
+  config.batch_size = 1  # each photograph is written as soon as it is done
   config.settings = {
     "classifier": "efficientnet-lite0",
     "image_size": config_dict.placeholder(int),

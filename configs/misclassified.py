@@ -24,8 +24,6 @@ def get_config(variant: str = "default") -> ConfigDict:
   """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("misclassified", variant)
   config.select = "wrong"
-  # Few are wrong: a batch of all of them compiles once.
-  config.batch_size = 20
   config.methods.predicted = {
     "label": "predicted class",
     "method": "cartoonx",
@@ -42,5 +40,5 @@ def get_config(variant: str = "default") -> ConfigDict:
     del config.methods.predicted.distortion
   if variant == "smoke":
     # At 160 pixels, two of the first six are wrong.
-    config.limit, config.batch_size = 6, 6
+    config.limit = 6
   return config

@@ -26,7 +26,7 @@ def get_config(variant: str = "default") -> ConfigDict:
   """The sweep; a variant of ``common.VARIANTS``."""
   config = common.base("runtime", variant)
   config.task = "rank"
-  config.limit, config.batch_size = 2, 1
+  config.limit = 2
   config.report.figures = ("runtime",)
   recipes = ("fast", "default", "cvpr2023")
   if variant == "smoke":

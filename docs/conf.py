@@ -1,7 +1,9 @@
 """How `make docs` builds these pages: every warning is an error, every cell is run."""
 
 import os
+import re
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -10,6 +12,10 @@ sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = str(ROOT)
 # Notebooks share what they compile.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "jax-cache"))
+
+from jupyter_cache import get_cache  # noqa: E402
+from nbclient import NotebookClient  # noqa: E402
+from sphinx.util.inspect import TypeAliasForwardRef  # noqa: E402
 
 import cawe_jax  # noqa: E402
 
@@ -40,6 +46,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+# A kernel has a minute to answer at first, which is too little on a busy machine.
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, startup_timeout=600)
 nb_merge_streams = True
 copybutton_exclude = ".linenos, .gp, .go"
 
@@ -48,7 +56,15 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_type_aliases = {"Array": "Array", "Mask": "Mask", "Relevance": "Relevance"}
+# Types of arrays by their names, under which the page of types has their axes.
+AXES = re.compile(r"^(\w+) = (?:tuple\[)?(?:Float|Integer|Bool|jaxtyping\.Key)\[", re.M)
+autodoc_type_aliases = {"Array": "Array"} | {
+  name: name
+  for path in (ROOT / "cawe_jax").rglob("*.py")
+  for name in AXES.findall(path.read_text())
+}
+# In unions, too, where Sphinx shows how it represents a name.
+TypeAliasForwardRef.__repr__ = lambda alias: alias.name
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -59,6 +75,12 @@ def skip_fields(app, what, name, obj, skip, options):
   return skip or type(obj).__name__ == "_tuplegetter"
 
 
+def open_cache(app, env, names):
+  """Make the cache's tables before processes that read in parallel both try to."""
+  get_cache(env.mystnb_config.execution_cache_path).get_cache_limit()
+
+
 def setup(app):
   """Called by Sphinx."""
+  app.connect("env-before-read-docs", open_cache)
   app.connect("autodoc-skip-member", skip_fields)

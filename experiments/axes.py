@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
   "perturbation": None,
   "distortion": None,
   "representation": None,
+  "initial_mask": None,
   "wavelet": None,
   "levels": None,
   "mode": None,
@@ -56,6 +57,13 @@ classifier. ``image_size`` is a side in pixels; None is the classifier's. ``targ
 ``predicted`` or ``label``. ``ranking`` names what ranks the entries of a curve: None
 the method's mask. All others are options of ``cawe explain``, unused by rankings.
 """
+
+KINDS: dict[str, type] = {
+  **dict.fromkeys(("image_size", "levels", "steps", "draws", "seed"), int),
+  **dict.fromkeys(("stop", "lagrange_multiplier", "spatial_l1"), float),
+  **dict.fromkeys(("total_variation", "step_size"), float),
+}
+"""Settings that are numbers; all others are texts."""
 
 _MAX_NAME = 80
 
@@ -87,11 +95,14 @@ class Job(NamedTuple):
     """Its value on every axis of the sweep."""
     return self.axes | {name: self.grid[point][name] for name in self.grid_axes}
 
+  @property
+  def full_label(self) -> str:
+    """What tells it from the other jobs: the method, and its place on their axes."""
+    return _in_words(self.label, self.axes)
+
   def point_label(self, point: int) -> str:
-    """What tells a grid point from the job's others; empty where it is alone."""
-    return ", ".join(
-      f"{name.replace('_', ' ')} {self.grid[point][name]:g}" for name in self.grid_axes
-    )
+    """The method and its place on all axes, in one line."""
+    return _in_words(self.label, self.point_axes(point))
 
 
 def expand(config: ConfigDict) -> tuple[Job, ...]:
@@ -109,10 +120,13 @@ def expand(config: ConfigDict) -> tuple[Job, ...]:
     [('cartoonx,wavelet=haar', 3), ('cartoonx,wavelet=db3', 3)]
   """
   shared = _checked("settings", _plain(config.settings))
+  _check_kinds("settings", shared)
   axes = _checked("axes", _plain(config.axes))
   for name, values in axes.items():
     if not isinstance(values, list | tuple) or not values:
       raise ValueError(f"axes.{name} is {values!r}; it must be a tuple of values")
+    for value in values:
+      _check_kind(f"axes.{name}", name, value)
   # Each axis's values stay in their order; only the names are sorted.
   arrays = [name for name in axes if name in ARRAY_SETTINGS]
   structural = [name for name in axes if name not in ARRAY_SETTINGS]
@@ -120,7 +134,7 @@ def expand(config: ConfigDict) -> tuple[Job, ...]:
   for key in sorted(config.methods):
     own = _plain(config.methods[key])
     label = own.pop("label", key)
-    _checked(f"methods.{key}", own)
+    _check_kinds(f"methods.{key}", _checked(f"methods.{key}", own))
     for name in own.keys() & axes.keys():
       raise ValueError(f"{name} is an axis and a setting of methods.{key}; keep one")
     settings = SETTINGS | shared | own
@@ -152,8 +166,31 @@ def _checked(where: str, settings: dict[str, Any]) -> dict[str, Any]:
   return settings
 
 
+def _check_kinds(where: str, settings: dict[str, Any]) -> None:
+  for name, value in settings.items():
+    _check_kind(f"{where}.{name}", name, value)
+
+
+def _check_kind(where: str, name: str, value: Any) -> None:
+  """None is the preset's value; an integer is a number too, a truth value is none."""
+  kind = KINDS.get(name, str)
+  allowed = (int, float) if kind is float else kind
+  if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
+    wanted = {int: "an integer", float: "a number", str: "a text"}[kind]
+    raise ValueError(f"{where} is {value!r}; it must be {wanted}")
+
+
 def _plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   return config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+
+
+def _in_words(label: str, axes: Mapping[str, Any]) -> str:
+  """E.g. ``CartoonX, lagrange multiplier 20``."""
+  values = (
+    f"{name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
+    for name, value in axes.items()
+  )
+  return ", ".join([label, *values])
 
 
 def _folder_name(key: str, values: Mapping[str, Any]) -> str:

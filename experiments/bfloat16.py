@@ -19,8 +19,8 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax.classifiers import in_bfloat16
+from cawe_jax.engine.session import Session
 from cawe_jax.samples import sample_names, sample_path
-from cawe_jax.session import Session
 
 
 def main() -> None:

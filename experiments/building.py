@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax.classifiers.registry import classifier_info
-from cawe_jax.cli.imports import import_function
-from cawe_jax.cli.options import make_method
-from cawe_jax.files import sha256
-from cawe_jax.images import Resize
+from cawe_jax.classifiers.registry import RANDOM, classifier_info
+from cawe_jax.cli.imports import import_function, names_function, source_of
+from cawe_jax.cli.wishes import make_method
+from cawe_jax.engine.programs import count_outputs
+from cawe_jax.files.images import Resize
+from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
 from experiments.axes import Job
 from experiments.rankings import parse_ranking
@@ -71,7 +73,32 @@ def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
 def weights_sha256(text: str) -> str | None:
   """The checksum of the file that a setting ``classifier`` names, if it names one."""
   name, _, weights = text.partition("=")
-  return sha256(weights) if weights and ":" not in name else None
+  is_file = weights and weights != RANDOM and ":" not in name
+  return sha256(weights) if is_file else None
+
+
+def own_sources(options: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
+  """What tells the user's own functions from others of the same names.
+
+  Args:
+    options: A setting and its value, for all that may be ``module:function``.
+
+  Returns:
+    By setting and value, what :func:`cawe_jax.cli.imports.source_of` says; nothing of
+    values that name no function.
+
+  Raises:
+    ValueError: There is no such function.
+
+  Example:
+    >>> own_sources([("distortion", "kl"), ("classifier", "vgg16=C:/weights.pth")])
+    {}
+  """
+  found: dict[str, Any] = {}
+  for option, text in options:
+    if text is not None and "=" not in text and names_function(text):
+      found.setdefault(option, {})[text] = source_of(option, text)
+  return found
 
 
 def make_methods(job: Job) -> list[Method]:
@@ -138,7 +165,9 @@ def check_job(job: Job) -> None:
     network = load_network(job.settings["classifier"], job.settings["image_size"])
     shape = (*network.size, 3)
     if job.settings["ranking"] is None:
-      make_methods(job)[0].bind(shape, network.classifier.output)
+      classifier = network.classifier
+      num_outputs = count_outputs(classifier, (1, *shape), np.float32)
+      make_methods(job)[0].bind(shape, num_outputs, classifier.output)
       return
     parse_ranking(job.settings["ranking"]).transform(shape)
     idle = [name for name in job.grid_axes if name != "seed"]

@@ -31,7 +31,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from cawe_jax.compilation import use_compilation_cache
+from cawe_jax.files.compilation import enable_compilation_cache
 from experiments.axes import Job
 from experiments.batches import partition
 from experiments.progress import Progress
@@ -139,7 +139,7 @@ def submit(sweep: Sweep, cluster: str, console: Console) -> None:
 
 def run_one(config_json: str, workdir: str, job_name: str) -> None:
   """One job of a sweep, in a process of its own; the last one writes the report."""
-  use_compilation_cache()
+  enable_compilation_cache()
   sweep = open_sweep(ConfigDict(json.loads(config_json)), workdir)
   console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
   (job,) = (job for job in sweep.jobs if job.name == job_name)

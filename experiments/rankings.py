@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cawe_jax import attribution, representations
 from cawe_jax.attribution import Attribution
+from cawe_jax.methods.names import find
 
 
 def _random_pixels() -> Attribution:
@@ -33,7 +34,7 @@ RANKINGS: dict[str, Callable[..., Attribution]] = {
 
 
 def parse_ranking(text: str) -> Attribution:
-  """An attribution method from ``name`` or ``name:argument=number,...``.
+  """An attribution method from ``name`` or ``name:argument=value,...``.
 
   Raises:
     ValueError: Unknown name, or arguments that do not fit it.
@@ -43,14 +44,19 @@ def parse_ranking(text: str) -> Attribution:
     'lime(num_samples=100'
   """
   name, _, arguments = text.partition(":")
-  if name not in RANKINGS:
-    raise ValueError(f"ranking {name!r} is unknown; allowed: {', '.join(RANKINGS)}")
+  make = find("ranking", RANKINGS, name)
   try:
     pairs = (argument.split("=") for argument in arguments.split(",") if argument)
-    return RANKINGS[name](**{key: _number(value) for key, value in pairs})
+    return make(**{key: _value(value) for key, value in pairs})
   except (TypeError, ValueError) as error:
     raise ValueError(f"ranking {text!r} does not fit: {error}") from None
 
 
-def _number(text: str) -> int | float:
-  return int(text) if text.lstrip("-").isdecimal() else float(text)
+def _value(text: str) -> int | float | str:
+  """A number where it is one; a text is the name of a layer."""
+  for kind in (int, float):
+    try:
+      return kind(text)
+    except ValueError:
+      pass
+  return text

@@ -1,10 +1,11 @@
 """Run a sweep: ``python -m experiments.run --config=configs/NAME.py --workdir=DIR``.
 
 ``--config=configs/NAME.py:VARIANT`` takes a variant (``smoke``, ``paper``), and
-``--config.settings.steps=50`` changes a value. The same command again goes on where the
-last one stopped, whatever stopped it; when everything is done it writes
-``WORKDIR/report`` and does nothing more. :mod:`experiments.store` says what the files
-hold, :mod:`experiments.launch` how to use a cluster or several hosts.
+``--config.settings.levels=4`` sets a value, whether or not the file has that key. The
+same command again goes on where the last one stopped, whatever stopped it; when
+everything is done it writes ``WORKDIR/report`` and does nothing more.
+:mod:`experiments.store` says what the files hold, :mod:`experiments.launch` how to use
+a cluster or several hosts.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from cawe_jax.compilation import use_compilation_cache
+from cawe_jax.files.compilation import enable_compilation_cache
 from experiments import launch
+from experiments.keys import KEYS
 from experiments.progress import Progress
 from experiments.sweep import Process, Sweep, finish, open_sweep, plan, run_jobs
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "A file of configs/.",
+  # A setting that the file does not mention can be given too; plan() knows them all.
+  lock_config=False,
+  accept_new_attributes=True,
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of results; made if missing.")
 _LAUNCHER = flags.DEFINE_enum(
   "launcher",
@@ -58,7 +67,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)  # not which accelerators there are none of
   # A scheduler that wants its machine back asks with SIGTERM.
   signal.signal(signal.SIGTERM, _interrupt)
-  console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+  console = _console()
   config = _CONFIG.value
   try:
     if _DRY_RUN.value:
@@ -72,7 +81,7 @@ def main(argv: list[str]) -> None:
       _PROCESS_ID.value,
       find=_DISTRIBUTED.value,
     )
-    use_compilation_cache()
+    enable_compilation_cache()
     sweep = open_sweep(config, _WORKDIR.value)
     try:
       _run(sweep, process, console)
@@ -84,8 +93,7 @@ def main(argv: list[str]) -> None:
       )
       sys.exit(_INTERRUPTED)
   except ValueError as error:
-    console.print(f"error: {' '.join(str(error).split())}", markup=False)
-    sys.exit(2)
+    _refuse(str(error))
 
 
 def _run(sweep: Sweep, process: Process, console: Console) -> None:
@@ -97,10 +105,32 @@ def _run(sweep: Sweep, process: Process, console: Console) -> None:
   finish(sweep, console)
 
 
+def parse(argv: list[str]) -> list[str]:
+  """Read the command line, or say in one line what is wrong with it."""
+  try:
+    rest = flags.FLAGS(argv)
+    list(_CONFIG.value)  # which fails where the file could not be read
+  except KeyError as error:  # a part that is not there cannot get a key
+    _refuse(f"the config has no part {error.args[0]}; its keys are {', '.join(KEYS)}")
+  # What goes wrong in a config comes with a traceback, whose last line says what it is.
+  except (flags.Error, OSError) as error:
+    _refuse(str(error).strip().splitlines()[-1])
+  return rest
+
+
+def _refuse(reason: str) -> NoReturn:
+  _console().print(f"error: {' '.join(reason.split())}", markup=False)
+  sys.exit(2)
+
+
+def _console() -> Console:
+  return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
 def _interrupt(signum: int, frame: object) -> NoReturn:
   raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -1,14 +1,15 @@
 """The folder of a sweep: what is in it, and how it gets there.
 
 Every file is written whole or not at all, one for each image and job, so that whatever
-kills a run costs the batches in flight and nothing else. There is no index that could
-disagree with the files: what is there is done. Equal runs give equal bytes, timings
-apart.
+kills a run costs the batches in flight (by default of one photograph each) and nothing
+else. There is no index that could disagree with the files: what is there is done. Equal
+runs give equal bytes, timings apart.
 
 ::
 
   WORKDIR/
-    config.json                     the config, the versions, the weights' checksums
+    config.json                     the config, the versions, the checksums of weights
+                                    and of the files that functions of one's own are in
     photographs.json                id and label of every photograph, in order
     results/JOB/00003-ID.npz        one image, see below
     errors/00003-ID.json            a photograph that could not be decoded: id, error
@@ -30,8 +31,8 @@ A result is a NumPy archive. With G grid points (``Job.grid``, in order):
 
 of ``explain``, beside ``[G]`` of every number of :class:`cawe_jax.Explanation`
 (``target``, ``rate``, ``rate_l0``, ``distortion``, ``distortion_standard_error``,
-``objective``, ``probability``, ``retained_probability``, ``explanation_probability``,
-``num_steps``, ``model_evaluations``; units as there):
+``objective``, ``lagrange_multiplier``, ``probability``, ``retained_probability``,
+``explanation_probability``, ``num_steps``, ``model_evaluations``; units as there):
 
 =====================  ====================  =====================================
 ``input_image``        uint8 ``[H, W, C]``   255 times the image
@@ -64,7 +65,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cawe_jax.files import atomic_write
+from cawe_jax.files.writing import atomic_write
 
 _MISSING = "(not set)"
 

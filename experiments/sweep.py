@@ -20,11 +20,18 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 import cawe_jax as cawe
-from cawe_jax.compilation import compile_clock
+from cawe_jax.files.compilation import compile_clock
 from experiments.axes import Job, expand
 from experiments.batches import Decoded, Prediction, decode, partition, predict
-from experiments.building import Network, check_job, load_network, weights_sha256
+from experiments.building import (
+  Network,
+  check_job,
+  load_network,
+  own_sources,
+  weights_sha256,
+)
 from experiments.data import Photograph, load
+from experiments.keys import check_keys
 from experiments.progress import Progress
 from experiments.report import check_report, write_report
 from experiments.store import Store, open_store
@@ -34,6 +41,13 @@ RUN_ONLY = ("launch", "report")
 """Parts of a config that decide no number: they may change under a working folder."""
 
 _SELECT = ("all", "wrong")
+_MAY_BE_FUNCTIONS = (
+  "classifier",
+  "perturbation",
+  "distortion",
+  "representation",
+  "initial_mask",
+)
 
 
 class Process(NamedTuple):
@@ -68,6 +82,7 @@ def plan(config: ConfigDict) -> tuple[tuple[Job, ...], Sequence[Photograph]]:
   Raises:
     ValueError: What the config asks for makes no sense; names the key.
   """
+  check_keys(config)
   if config.task not in TASKS:
     raise ValueError(f"task is {config.task!r}; allowed: {', '.join(TASKS)}")
   if config.select not in _SELECT:
@@ -189,7 +204,7 @@ def _write(
     common = {
       "id": np.array(decoded.photographs[i].id),
       "label": labels[i],
-      "label_name": np.array(name(labels[i]) if labels[i] >= 0 else ""),
+      "label_name": np.array(_label_name(network, labels[i])),
       "prediction": prediction.classes[i],
       "prediction_name": np.array(name(prediction.classes[i])),
       "confidence": prediction.confidence[i],
@@ -200,11 +215,25 @@ def _write(
       store.write_result(job.name, image, common | found)
 
 
+def _label_name(network: Network, label: int) -> str:
+  """The name of a photograph's class; empty where there is none, or none here.
+
+  A network of few classes may look at photographs of classes that it does not have.
+  """
+  names = network.classifier.class_names
+  is_known = label >= 0 and (not names or label < len(names))
+  return network.classifier.class_name(label) if is_known else ""
+
+
 def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:
   """All that decides the results, so that nothing else is mixed with them."""
   own = json.loads(config.to_json_best_effort())
   classifiers = sorted({job.settings["classifier"] for job in jobs})
-  return {
+  options = [(name, job.settings[name]) for job in jobs for name in _MAY_BE_FUNCTIONS]
+  if config.task == "curves":
+    options.append(("curve.distortion", config.curve.distortion))
+  sources = own_sources(options)
+  identity = {
     "config": {key: value for key, value in own.items() if key not in RUN_ONLY},
     "weights_sha256": {name: weights_sha256(name) for name in classifiers},
     "versions": {
@@ -213,3 +242,4 @@ def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:
       "numpy": np.__version__,
     },
   }
+  return identity | {"own_parts": sources} if sources else identity

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 import cawe_jax as cawe
 from cawe_jax import metrics
 from cawe_jax.cli.parts import parse_distortion
-from cawe_jax.explain import Callback
-from cawe_jax.images import image_id
+from cawe_jax.explaining.one import Callback
+from cawe_jax.files.images import image_id
 from cawe_jax.metrics import Curve, Relevance
 from cawe_jax.types import Array, Explanation, Transform
 from experiments.axes import Job
@@ -34,6 +34,7 @@ _NUMBERS = (
   "distortion",
   "distortion_standard_error",
   "objective",
+  "lagrange_multiplier",
   "probability",
   "retained_probability",
   "explanation_probability",

@@ -5,13 +5,7 @@ import jax.export
 import numpy as np
 import optax
 
-from cawe_jax import (
-  cartoonx,
-  initial_masks,
-  schedules,
-  solvers,
-  stopping,
-)
+from cawe_jax import cartoonx, initial_masks, schedules, solvers, stopping
 from cawe_jax.recipes import Recipe
 from cawe_jax.representations import wavelet
 

@@ -1,11 +1,13 @@
 """Encoded images for the tests of decoding."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
 
-from cawe_jax import images
+from cawe_jax.files import images
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 20, 3), np.uint8)
@@ -22,6 +24,12 @@ def encode(image, format_name="PNG", **options):
 
 def decode(image, format_name="PNG", **options):
   return images.decode_image(encode(image, format_name, **options), "test")
+
+
+def chunk(kind, content):
+  """A piece of a PNG file."""
+  body = kind + content
+  return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def one_line(error):

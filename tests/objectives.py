@@ -7,15 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import (
-  distortions,
-  penalties,
-  perturbations,
-)
+from cawe_jax import distortions, penalties, perturbations
 from cawe_jax import objective as objective_
+from cawe_jax.numerics.tiles import Draws, Tile
 from cawe_jax.objective import Objective
 from cawe_jax.representations import pixel
-from cawe_jax.tiles import Draws, Tile
+from cawe_jax.types import Instance, Masked
 
 RNG = np.random.default_rng(0)
 SHAPE = (21, 17, 3)
@@ -32,13 +29,13 @@ PIXEL = Objective(
 )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def make_problems(objective, classifier, images, targets, keys):
   make = functools.partial(objective_.make_problem, objective)
   return jax.vmap(make)(images, classifier(images), targets, keys)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def evaluate(objective, tile, classifier, problems, masks, draws):
   estimate, gradients = objective_.expected_distortion_and_gradients(
     objective, classifier, tile, problems, masks, draws
@@ -46,18 +43,25 @@ def evaluate(objective, tile, classifier, problems, masks, draws):
   return estimate, gradients.distortion
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def sample(objective, problem, mask):
   """The noise of the first draws, from the keys that the docstrings promise."""
   step_key = jax.random.fold_in(problem.key, STEP)
   kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
 
+  masked = Masked(mask, kept, objective.representation)
+
   def one(index):
     return objective.perturbation.sample(
-      jax.random.fold_in(step_key, index), problem.perturbation_state, mask, kept
+      jax.random.fold_in(step_key, index), problem.perturbation_state, masked
     )
 
   return jax.vmap(one)(jnp.arange(NUM_DRAWS))
+
+
+def instance_of(image, bound, target=0):
+  """An image of which a network of two classes has said something."""
+  return Instance(image, np.zeros(2, np.float32), np.int32(target), bound)
 
 
 def draws_of(count=NUM_DRAWS, active=(True,) * BATCH):

@@ -7,8 +7,7 @@ import pytest
 from solving import BATCH, GOAL, STEP_SIZES, UNGUARDED, random_masks, run
 
 from cawe_jax import solvers
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.solvers.direction import shorten_outliers
 
 
 def decreasing(num_steps, first=0.2):
@@ -140,7 +139,8 @@ def factor_of(gradients, directions, solver):
   state = solver.init((np.ones((1, 400), np.float32),))
   for gradient, direction in zip(gradients, directions, strict=True):
     state = step(state, gradient[None], direction[None])
-  mean, square = (float(x[0]) for x in state.memory.factor)
+  (model,) = (x for x in state.memory if hasattr(x, "factor"))
+  mean, square = float(model.factor.y[0]), float(model.factor.yy[0])
   return mean, (square - mean**2) ** 0.5
 
 
@@ -175,18 +175,21 @@ def test_entries_fall_slowly_after_a_larger_value_than_usual_and_rise_as_ever():
 
   def moved(values):
     """By the last of as many steps, all from one half; no gradient vanishes."""
-    solver = solvers.aligned()
-    state = solver.init((np.full((1, 4), 0.5, np.float32),))
-    for value in values:
+    solver, halves = solvers.aligned(), (jnp.full((1, 4), 0.5),)
 
-      def oracle(mask, value=value):
+    @jax.jit
+    def step(state, value):
+      def oracle(mask):
         nothing = (jnp.zeros((1, 4)),)
         gradient = (jnp.full((1, 4), -0.5),)
         noise = jnp.full(1, value)
         return solvers.Evaluation(noise, gradient, nothing, jnp.zeros(1), (slope,))
 
-      state = state._replace(mask=(np.full((1, 4), 0.5, np.float32),))
-      state = solver.step(oracle, state, jnp.full(1, 0.1))[0]
+      return solver.step(oracle, state._replace(mask=halves), jnp.full(1, 0.1))[0]
+
+    state = solver.init(halves)
+    for value in values:
+      state = step(state, value)
     return state.mask[0][0] - 0.5
 
   same, accident = 100 * [0.5], 99 * [0.5] + [4.5]
@@ -213,20 +216,46 @@ def test_aligned_does_not_follow_one_outlier():
     error_with_gradients(gradients, seen, solver)
     for solver in (solvers.aligned(), solvers.aligned(outlier=np.inf))
   )
-  assert usual < 0.005
+  assert usual < 0.01
   assert following > 0.05
 
 
-def test_aligned_shortens_also_what_an_outlier_is_beside_its_direction():
-  # Two of them, of which the step's direction knows nothing, late in the run.
-  num_steps, outliers = 80, [60, 61]
-  rng = np.random.default_rng(5)
-  seen, elsewhere = seen_directions(rng, num_steps), seen_directions(rng, num_steps)
-  gradients, directions = -seen, seen.copy()
-  gradients[outliers] *= 300
-  directions[outliers] = elsewhere[outliers]
-  # Shortened along the direction alone it is above 0.002.
-  assert error_with_gradients(gradients, directions, solvers.aligned()) < 0.0015
+def test_harm_that_few_steps_do_counts_in_full():
+  # One step in five, so that its gradient is five times as long as on average; mean 1
+  # against a slope of 1/2. Shortened to twice the average and no more it is 0.4, and
+  # every mask loses everything: an error of 1/2.
+  num_steps = 200
+  seen = seen_directions(np.random.default_rng(5), num_steps)
+  harm = np.where(np.arange(num_steps) % 5 == 2, -5, 0).astype(np.float32)
+  assert error_with_gradients(harm[:, None] * seen, seen, solvers.aligned()) < 0.03
+
+
+@pytest.mark.parametrize(
+  ("sizes", "tolerance"),
+  [
+    (np.where(np.arange(300) % 5 == 2, 5.0, 0.0), 1e-3),
+    # What is given back is a ratio of means that remember twenty steps, which need not
+    # add up to the one outlier to the last per cent.
+    (np.where(np.arange(300) == 150, 300.0, 1.0), 0.05),
+  ],
+)
+def test_an_outlier_is_spread_over_the_steps_that_follow(sizes, tolerance):
+  shorten = shorten_outliers()
+  update = jax.jit(
+    lambda gradient, state: shorten.update(
+      gradient, state, jnp.ones(2), direction=jnp.array([1.0, 0.0])
+    )
+  )
+  state, found = shorten.init(jnp.ones(2)), []
+  for size in sizes:
+    # The second entry is what the direction knows nothing of.
+    gradient, state = update(jnp.array([-size, size / 2]), state)
+    found.append(np.asarray(gradient))
+  along, beside = np.stack(found)[100:].T
+  np.testing.assert_allclose(along.sum(), -sizes[100:].sum(), rtol=tolerance)
+  np.testing.assert_allclose(beside, -along / 2, rtol=1e-6)
+  if sizes.max() > 5:
+    assert np.abs(along).max() < sizes.max() / 5
 
 
 @pytest.mark.parametrize(("guard", "recovers"), [(0.33, True), (0.0, False)])
@@ -280,9 +309,13 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
         cut(jnp.full_like(change, 0.01)),
       )
 
+    @jax.jit
+    def step(state, noise):
+      return solver.step(lambda mask: oracle(noise, mask), state, STEP_SIZES)[0]
+
     state = solver.init(cut(jnp.ones_like(joined)))
     for noise in noises:
-      state, _ = solver.step(lambda m, n=noise: oracle(n, m), state, STEP_SIZES)
+      state = step(state, noise)
     return state
 
   joined = np.concatenate([leaf.reshape(BATCH, -1) for leaf in random_masks(4)], 1)
@@ -294,9 +327,11 @@ def test_aligned_does_not_see_how_a_mask_is_cut_into_leaves():
   assert [leaf.shape for leaf in parts.mask] == [(BATCH, 5), (BATCH, 19, 1)]
   together = np.concatenate([leaf.reshape(BATCH, -1) for leaf in parts.mask], 1)
   assert np.mean((together > 0) & (together < 1)) > 0.1
-  np.testing.assert_array_equal(together, whole.mask[0].reshape(BATCH, -1))
+  # Two programs round differently, forty times over.
+  np.testing.assert_allclose(together, whole.mask[0].reshape(BATCH, -1), atol=2e-5)
   # XLA computes several entries at once only in rows of even length.
-  assert whole.memory.direction.mean.shape[-1] % 16 == 0
+  (model,) = (x for x in whole.memory if hasattr(x, "factor"))
+  assert model.directions.moments.mean.shape[-1] % 16 == 0
 
 
 @pytest.mark.parametrize(
@@ -327,7 +362,8 @@ def test_nothing_is_braked_where_nothing_is_lost(value):
     values = np.full(BATCH, value, np.float32)
     return solvers.Evaluation(values, nothing, nothing, values, slope)
 
+  step = jax.jit(lambda state: solver.step(oracle, state, jnp.full(BATCH, 0.2))[0])
   state = solver.init(mask)
   for _ in range(60):
-    state, _ = solver.step(oracle, state, np.full(BATCH, 0.2, np.float32))
+    state = step(state)
   assert max(leaf.max() for leaf in state.mask) < 0.1

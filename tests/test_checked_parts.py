@@ -1,49 +1,59 @@
 """A part that breaks its contract is named before anything is compiled."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from objectives import instance_of
 
 import cawe_jax as cawe
-from cawe_jax import (
-  contracts,
-  distortions,
-  initial_masks,
-  perturbations,
-  representations,
-)
+from cawe_jax import distortions, initial_masks, perturbations, representations
+from cawe_jax.methods import contracts
+from cawe_jax.part import name_of, setting
 from cawe_jax.types import Perturbation, Representation, Transform
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SHAPE = (16, 16, 3)
 WEIGHTS = np.random.default_rng(0).normal(size=(768, 7)).astype(np.float32)
 CLASSIFIER = cawe.Classifier(lambda w, x: x.reshape(len(x), -1) @ w, WEIGHTS, 16)
 
 
-def halves(**changes):
+def cut(image):
+  return image[None, :8], image[None, 8:]
+
+
+def join(coefficients):
+  return jnp.concatenate([leaf[0] for leaf in coefficients])
+
+
+class halves(Transform):
   """Rows above and below the middle, as two leaves; with something wrong."""
 
-  def analysis(image):
-    return image[None, :8], image[None, 8:]
+  analysis: Callable = setting(default=cut)
+  synthesis: Callable = setting(default=join)
+  mask_shapes: tuple = setting(default=((1, 8, 16, 1), (1, 8, 16, 1)))
+  name = "halves()"
 
-  def synthesis(coefficients):
-    return jnp.concatenate([leaf[0] for leaf in coefficients])
-
-  parts = {
-    "name": "halves()",
-    "image_shape": SHAPE,
-    "mask_shapes": ((1, 8, 16, 1), (1, 8, 16, 1)),
-    "analysis": analysis,
-    "synthesis": synthesis,
-  }
-  return Transform("halves()", lambda shape: Representation(**(parts | changes)))
+  def bind(self, image_shape):
+    return Halves(self, image_shape, self.mask_shapes)
 
 
-def perturbation(sample):
-  return Perturbation("mine()", lambda image, bound: (), sample)
+class Halves(Representation):
+  def analysis(self, image):
+    return self.transform.analysis(image)
+
+  def synthesis(self, coefficients):
+    return self.transform.synthesis(coefficients)
+
+
+class perturbation(Perturbation):
+  function: Callable = setting()
+  name = "mine()"
+
+  def sample(self, key, state, masked):
+    return self.function(key, state, masked)
 
 
 def explain(**parts):
@@ -62,7 +72,7 @@ def test_shapes_may_be_lists():
 
 def test_the_parts_from_which_mistakes_are_made_are_right():
   explain()
-  explain(perturbation=perturbation(lambda key, state, mask, kept: kept))
+  explain(perturbation=perturbation(lambda key, state, masked: masked.kept))
   contracts.check_inverse(halves()(SHAPE))
 
 
@@ -119,26 +129,26 @@ def test_a_synthesis_that_is_no_inverse():
 
 SAMPLES = {
   "one array": (
-    lambda key, state, mask, kept: kept[0],
+    lambda key, state, masked: masked.kept[0],
     r"returned float32\[1, 8, 16, 3\]",
   ),
   "a list": (
-    lambda key, state, mask, kept: list(kept),
+    lambda key, state, masked: list(masked.kept),
     r"returned \[float32\[1, 8, 16",
   ),
   "a leaf too few": (
-    lambda key, state, mask, kept: kept[:1],
+    lambda key, state, masked: masked.kept[:1],
     r"returned \(float32\[1, 8",
   ),
   "one channel": (
-    lambda key, state, mask, kept: mask,
+    lambda key, state, masked: masked.mask,
     r"returned \(float32\[1, 8, 16, 1\], float32\[1, 8, 16, 1\]\); must be",
   ),
   "integers": (
-    lambda key, state, mask, kept: tuple(x.astype(int) for x in kept),
+    lambda key, state, masked: tuple(x.astype(int) for x in masked.kept),
     r"returned \(int32\[1, 8",
   ),
-  "an error": (lambda key, state, mask, kept: state[0], "failed with IndexError"),
+  "an error": (lambda key, state, masked: state[0], "failed with IndexError"),
 }
 
 
@@ -195,7 +205,7 @@ def test_a_penalty_is_named():
       "representation is a Representation, which is",
     ),
     ({"representation": representations.pixel}, "representation is <.*; it must be a"),
-    ({"perturbation": perturbations.blur}, "perturbation is <.*when they are called"),
+    ({"perturbation": perturbations.blur}, "perturbation is <.*: call it"),
   ],
 )
 def test_what_is_no_part_is_refused(parts, message):
@@ -210,13 +220,14 @@ def test_the_librarys_own_pass(distortion):
 
 def test_a_partial_function_may_have_a_name_of_its_own():
   part = functools.partial(max, default=np.arange(40))
-  assert "\n" not in contracts.name_of(part)
+  assert "\n" not in name_of(part)
   part.__name__ = "largest"
-  assert contracts.name_of(part) == "largest"
+  assert name_of(part) == "largest"
 
 
 @pytest.mark.parametrize("make", [initial_masks.random, initial_masks.ones])
 def test_masks_are_float32_in_programs_of_64_bits_too(make):
   with jax.enable_x64(True):
-    (mask,) = make().make(jax.random.key(0), representations.pixel()((4, 4, 1)))
+    instance = instance_of(None, representations.pixel()((4, 4, 1)))
+    (mask,) = make().make(jax.random.key(0), instance)
   assert mask.dtype == np.float32

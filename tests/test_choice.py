@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from cawe_jax import pixel_rde, programs
-from cawe_jax.choice import CHOICE_STEP, NUM_CHOICE_DRAWS, choose
-from cawe_jax.session import Session
+from cawe_jax import pixel_rde
+from cawe_jax.engine.session import Session
+from cawe_jax.explaining.choice import NUM_CHOICE_DRAWS, choose
+from cawe_jax.numerics.streams import Stream
 
 SHAPE = (4, 4, 1)
 
@@ -33,8 +34,8 @@ def test_the_best_of_three_is_chosen_image_by_image():
   (found,) = choose(session, masks, 0.1, 0.6)
   np.testing.assert_allclose(found.reshape(3, -1).mean(1), wanted, rtol=1e-6)
   # On the same draws for all, and not those of the report.
-  assert session.asked == [(CHOICE_STEP, NUM_CHOICE_DRAWS)] * 3
-  assert CHOICE_STEP != programs.FRESH_STEP
+  assert session.asked == [(Stream.CHOICE, NUM_CHOICE_DRAWS)] * 3
+  assert Stream.CHOICE != Stream.REPORT
 
 
 def test_equal_masks_are_not_evaluated_twice():
@@ -57,7 +58,7 @@ def test_an_objective_is_what_the_session_reports(make_tiny_classifier, multipli
     rows=None,
   )
   half = (np.full((1, 1, 4, 4, 1), 0.5, np.float32),)
-  estimate = session.estimate(half, CHOICE_STEP, NUM_CHOICE_DRAWS)
-  found = session.objective(half, CHOICE_STEP, NUM_CHOICE_DRAWS)
+  estimate = session.estimate(half, Stream.CHOICE, NUM_CHOICE_DRAWS)
+  found = session.objective(half, Stream.CHOICE, NUM_CHOICE_DRAWS)
   # Summed in another order.
   np.testing.assert_allclose(found, estimate.distortion + multiplier / 2, rtol=1e-5)

@@ -22,7 +22,11 @@ from cawe_jax import recipes, representations
 from cawe_jax.classifiers import check_classifier, converted, registry
 from cawe_jax.samples import sample_path
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+# The small networks are unsure of their classes, and few steps empty some masks.
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.filterwarnings("ignore::cawe_jax.EmptyMaskWarning"),
+]
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "classifiers.md"
 SIZE = 224
 

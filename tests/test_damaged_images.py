@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from image_files import NOISE, RNG, decode, encode, one_line
 from PIL import Image, ImageFile
 
-from cawe_jax import images
+from cawe_jax.files import images
 
 
 def test_missing_directory_empty_and_text(tmp_path):

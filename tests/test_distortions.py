@@ -193,7 +193,16 @@ def test_class_weights_must_be_one_per_class(weights):
     distortion(jnp.zeros(3), jnp.zeros(3), 0)
 
 
-def test_equal_weights_are_the_same_distortion_as_list_tuple_and_array():
-  made = distortions.class_weighted_l2((1.0, 0.5))
-  assert distortions.class_weighted_l2([1.0, 0.5]) is made
-  assert distortions.class_weighted_l2(np.array([1.0, 0.5])) is made
+def test_weights_are_data_given_as_list_tuple_or_array():
+  traces = []
+
+  @jax.jit
+  def run(distortion, x, y):
+    traces.append(distortion)
+    return distortion(x, y, 0)
+
+  x, y = jnp.array([1.0, 0.0]), jnp.array([0.0, 3.0])
+  weights = [(1.0, 0.5), [1.0, 0.5], np.array([1.0, 0.5]), (0.25, 3.0)]
+  found = [float(run(distortions.class_weighted_l2(w), x, y)) for w in weights]
+  assert found[0] == found[1] == found[2] != found[3]
+  assert len(traces) == 1

@@ -18,9 +18,7 @@ from cawe_jax import (
   solvers,
   waveletx,
 )
-from cawe_jax.session import Session
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.engine.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +85,11 @@ def with_recipe(**options):
   return method(recipe=ADAM._replace(**options))
 
 
+class short(initial_masks.InitialMask):
+  def make(self, key, instance):
+    return (np.ones((1, 2, 2, 1), np.float32),)
+
+
 BAD_METHODS = {
   "lagrange_multiplier is -1": lambda: method(-1.0),
   "lagrange_multiplier is nan": lambda: method(float("nan")),
@@ -110,15 +113,13 @@ BAD_METHODS = {
   "contrast is (0, nan)": lambda: with_recipe(contrast=(0, float("nan"))),
   "contrast is 0.9": lambda: with_recipe(contrast=0.9),
   "initial_mask is <function": lambda: with_recipe(initial_mask=initial_masks.zeros),
-  "solver is <function": lambda: with_recipe(solver=solvers.adam),
+  "solver is <class": lambda: with_recipe(solver=solvers.adam),
   "schedule is 'linear'": lambda: with_recipe(schedule="linear"),
   "stopping is None; it must be a cawe_jax.stopping.Stopping": lambda: with_recipe(
     stopping=None
   ),
   "initial_mask 'short()' returned (float32[1, 2, 2, 1],)": lambda: with_recipe(
-    initial_mask=initial_masks.InitialMask(
-      "short()", lambda key, bound: (np.ones((1, 2, 2, 1), np.float32),)
-    )
+    initial_mask=short()
   ),
   "penalties has two that are called spatial_l1": lambda: method()._replace(
     penalties=(penalties.spatial_l1,) * 2, penalty_weights=(1.0, 1.0)
@@ -144,6 +145,10 @@ BAD_IMAGES = {
   "images has shape (0, 17, 20, 3)": IMAGES[:0],
   "images has type uint8": (255 * IMAGES).astype(np.uint8),
   "images has values in": 2 * IMAGES,
+  "images has images of shapes (17, 20, 3) and (16, 20, 3); all of a batch": [
+    IMAGES[0],
+    IMAGES[1, 1:],
+  ],
   "images has values in [nan": HOLE,
   "images has values in [-": -IMAGES,
 }
@@ -165,6 +170,10 @@ BAD_OPTIONS = [
   ("image_ids is 4294967296", {"image_ids": 2**32}),
   ("image_ids is [1]", {"image_ids": [1]}),
   ("initial_masks has leaves", {"initial_masks": MASK[:1]}),
+  (
+    "initial_masks is one array of shape (17, 20)",
+    {"initial_masks": IMAGES[0, ..., 0]},
+  ),
   ("initial_masks has entries outside", {"initial_masks": (2 * MASK[0], *MASK[1:])}),
   (
     "initial_masks has entries outside",
@@ -206,3 +215,27 @@ def test_a_raw_key_is_refused_in_one_line(classifier):
   with pytest.raises((TypeError, ValueError), match="key") as error:
     explain(classifier, IMAGES, method(), key=0)
   assert "\n" not in str(error.value)
+
+
+def of_probabilities(fewest):
+  """Of two classes, the second of which is impossible for every image."""
+
+  def network(params, images):
+    certain = jnp.where(images.mean((1, 2, 3)) > 0, 1.0, 0.5)
+    return jnp.log(jnp.maximum(jnp.stack([certain, 1 - certain], axis=1), fewest))
+
+  return Classifier(network, (), SHAPE[:2], name="probabilities")
+
+
+def test_the_logarithm_of_an_exact_0_is_refused_with_what_helps():
+  refused("jnp.log(jnp.maximum(p, 1e-30))", of_probabilities(0), IMAGES, method())
+  options = {"key": KEY, "image_ids": None, "rows": None, "targets": None}
+  problems = Session(of_probabilities(1e-30), IMAGES, method(), **options).problems
+  # The softmax of the logarithm is the probability itself.
+  found = jnp.exp(problems.clean_logits[: len(IMAGES)])
+  np.testing.assert_allclose(found, [[1, 0]] * len(IMAGES), atol=1e-6)
+
+
+def test_one_output_is_refused_with_what_makes_two_classes_of_it():
+  single = Classifier(lambda params, x: x.mean((1, 2))[:, :1], (), SHAPE[:2])
+  refused("[0, z] for two classes", single, IMAGES, method())

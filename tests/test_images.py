@@ -1,5 +1,6 @@
 """Every kind of file that is read, and every kind that is refused by one line."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -7,19 +8,15 @@ import zlib
 
 import numpy as np
 import pytest
-from image_files import EIGHT_BITS, NOISE, RNG, decode, encode, one_line
+from image_files import EIGHT_BITS, NOISE, RNG, chunk, decode, encode, one_line
 from PIL import Image
 
-from cawe_jax import images
+import cawe_jax
+from cawe_jax.files import images
 
 
 def png_of_16_bits(values, colour_type, transparent=None):
   """A PNG file written by hand, because Pillow writes no 16-bit colour."""
-
-  def chunk(kind, content):
-    body = kind + content
-    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
   height, width = values.shape[:2]
   header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
   rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -191,10 +188,13 @@ def test_image_id_depends_on_pixels_and_shape_alone():
 
 
 def test_module_needs_neither_jax_nor_matplotlib():
+  # Without the package's own __init__, which imports everything.
   code = (
-    "import importlib.util, sys\n"
-    f"spec = importlib.util.spec_from_file_location('images', {images.__file__!r})\n"
-    "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+    "import sys, types\n"
+    "package = types.ModuleType('cawe_jax')\n"
+    f"package.__path__ = [{os.path.dirname(cawe_jax.__file__)!r}]\n"
+    "sys.modules['cawe_jax'] = package\n"
+    "import cawe_jax.files.images\n"
     "assert not {'jax', 'matplotlib'} & set(sys.modules)\n"
   )
   subprocess.run([sys.executable, "-c", code], check=True)

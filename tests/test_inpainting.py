@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cawe_jax.images import load_image
+from cawe_jax.files.images import load_image
 from cawe_jax.inpainting import harmonic, push_pull
 from cawe_jax.samples import sample_names, sample_path
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 compiled = jax.jit(harmonic)

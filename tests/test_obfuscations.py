@@ -2,35 +2,33 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+from explaining import HAAR, SGD
 
 from cawe_jax import (
   cartoonx,
   distortions,
   explain,
   obfuscations,
+  outputs,
   perturbations,
   pixel_rde,
-  recipes,
-  representations,
 )
-from cawe_jax.classifiers import outputs
 from cawe_jax.obfuscations import obfuscate, pixel_mask
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 # Of the tiny network's outputs. A hidden unit adds up 960 products whose sizes add up
 # to 50, so that float32 knows it to some 50 * 2**-24, and an output adds up eight of
 # them. Processors add in different orders: relative to an output near 0, that is much.
 ROUNDING = 8 * 50 * 2.0**-24
 
-SHORT = recipes.default()._replace(num_steps=3, contrast=(0.0, 1.0))
+SHORT = SGD._replace(num_steps=3)
 METHODS = {
   "pixels": pixel_rde(1.0, distortion=distortions.l2, recipe=SHORT),
   "wavelets": cartoonx(
     1.0,
-    representation=representations.wavelet("haar", levels=2),
+    representation=HAAR,
     distortion=distortions.l2,
     recipe=SHORT,
   ),
@@ -130,9 +128,34 @@ def test_another_number_of_draws_compiles_nothing(images, classifier, key):
     )
 
   run(3)
-  before = obfuscations._tile._cache_size()
+  before = obfuscations._some_draws._cache_size()
   run(17)
-  assert obfuscations._tile._cache_size() == before
+  assert obfuscations._some_draws._cache_size() == before
+
+
+def test_rows_are_halved_until_memory_suffices(monkeypatch, images, classifier, key):
+  masks = tuple(np.stack([leaf] * 3) for leaf in pixel_mask(np.eye(16, 20)))
+  recipe = SHORT._replace(num_draws=4)
+  method = METHODS["pixels"]._replace(recipe=recipe)
+
+  def run(rows):
+    return obfuscate(classifier, images, masks, method, key=key, draws=5, rows=rows)
+
+  expected = run(4)
+  original, tiles = obfuscations._some_draws, []
+
+  def limited(method, tile, *arguments):
+    tiles.append(tile.images * tile.draws * tile.calls)
+    if tiles[-1] > 2:
+      raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    return original(method, tile, *arguments)
+
+  monkeypatch.setattr(obfuscations, "_some_draws", limited)
+  found = run(8)
+  # Two draws at a time, five of them.
+  assert tiles == [8, 4, 2, 2, 2]
+  np.testing.assert_allclose(found.images, expected.images, atol=1e-6)
+  np.testing.assert_allclose(found.outputs, expected.outputs, atol=ROUNDING, rtol=0)
 
 
 FIXED = {

@@ -1,5 +1,6 @@
 """The Lagrangian against a slow twin in 64-bit NumPy, and what tiles may not change."""
 
+import dataclasses
 import functools
 
 import jax
@@ -22,18 +23,11 @@ from objectives import (
 )
 from scipy.special import softmax
 
-from cawe_jax import (
-  distortions,
-  penalties,
-  perturbations,
-)
+from cawe_jax import distortions, penalties, perturbations
 from cawe_jax import objective as objective_
+from cawe_jax.numerics.tiles import Tile
 from cawe_jax.objective import Objective, Weights
 from cawe_jax.representations import pixel, wavelet
-from cawe_jax.tiles import Tile
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 WEIGHTS = Weights(np.array([0.5, 1.0, 2.0], np.float32), (np.full(3, 0.7, np.float32),))
 WAVELET = Objective(
@@ -44,7 +38,7 @@ WAVELET = Objective(
 )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def evaluate_terms(objective, problems, masks, weights):
   def total(mask, problem, weights):
     return objective_.weighted(weights, objective_.terms(objective, problem, mask))
@@ -220,7 +214,7 @@ def check_close(actual, expected):
 
 
 def test_without_gradient_the_values_are_the_same(setting, classifier):
-  estimate = jax.jit(objective_.expected_distortion, static_argnums=(0, 2))(
+  estimate = jax.jit(objective_.expected_distortion, static_argnums=2)(
     setting.objective,
     classifier,
     Tile(2, 4),
@@ -297,7 +291,7 @@ def test_inactive_images_get_zeros_and_do_not_matter(setting, classifier):
 
 def test_a_mask_of_ones_changes_nothing(setting, classifier):
   ones = jax.tree.map(np.ones_like, setting.masks)
-  objective = setting.objective._replace(distortion=distortions.l2)
+  objective = dataclasses.replace(setting.objective, distortion=distortions.l2)
   problems = make_problems(
     objective, classifier, IMAGES, TARGETS, jax.random.split(jax.random.key(7), BATCH)
   )
@@ -323,9 +317,10 @@ def test_the_clip_passes_the_gradient_at_its_bounds():
 
 
 def test_mix_is_a_convex_combination():
-  mask = jnp.array([0.0, 0.25, 1.0])[:, None]
-  h, v = jnp.full((3, 2), 4.0), jnp.full((3, 2), 8.0)
-  assert objective_.mix((mask,), (h,), (v,))[0].tolist() == [[8, 8], [7, 7], [4, 4]]
+  mask = jnp.array([0.0, 0.25, 1.0]).reshape(1, 1, 3, 1)
+  h, v = jnp.full((1, 1, 3, 2), 4.0), jnp.full((1, 1, 3, 2), 8.0)
+  (mixed,) = objective_.mix((mask,), (h,), (v,))
+  assert mixed[0, 0].tolist() == [[8, 8], [7, 7], [4, 4]]
 
 
 def test_another_number_of_draws_compiles_nothing(setting, classifier):

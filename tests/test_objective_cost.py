@@ -17,17 +17,11 @@ from objectives import (
   make_setting,
 )
 
-from cawe_jax import (
-  Classifier,
-  distortions,
-  perturbations,
-)
+from cawe_jax import Classifier, distortions, perturbations
 from cawe_jax import objective as objective_
+from cawe_jax.numerics.tiles import Tile
 from cawe_jax.objective import Objective
 from cawe_jax.representations import pixel
-from cawe_jax.tiles import Tile
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ NOISE_ONLY = Objective(
 )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def values_only(objective, tile, classifier, problems, masks, draws):
   return objective_.expected_distortion(
     objective, classifier, tile, problems, masks, draws

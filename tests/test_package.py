@@ -1,6 +1,7 @@
 """What holds for the package as a whole: imports, their direction, documentation."""
 
 import ast
+import importlib
 import inspect
 import os
 import re
@@ -19,6 +20,10 @@ MODULES = {
 }
 
 
+def is_module(name):
+  return name in MODULES or f"{name}.__init__" in MODULES
+
+
 def imports_of(path):
   """Every module that a file imports, inside functions too."""
   found = set()
@@ -27,71 +32,58 @@ def imports_of(path):
       found |= {alias.name for alias in node.names}
     elif isinstance(node, ast.ImportFrom):
       assert node.level == 0, f"{path}: a relative import"
-      # What is imported from a package may be a module of it.
+      # What is imported from a package may be a module of it, or a package.
       names = {f"{node.module}.{alias.name}" for alias in node.names}
-      modules = {n for n in names if n.removeprefix("cawe_jax.") in MODULES}
+      modules = {n for n in names if is_module(n.removeprefix("cawe_jax."))}
       found |= modules if modules == names else {node.module, *names}
   return found
 
 
 def own_imports_of(name):
   """Modules of the package, by their names inside it."""
-  inside = {
-    i.removeprefix("cawe_jax.")
-    for i in imports_of(MODULES[name])
-    if i.startswith("cawe_jax.")
-  }
-  return {i for i in inside if i in MODULES or f"{i}.__init__" in MODULES}
+  found = imports_of(MODULES[name])
+  inside = {i.removeprefix("cawe_jax.") for i in found if i.startswith("cawe_jax.")}
+  public = {"__init__"} & {"__init__" for i in found if i == "cawe_jax"}
+  return {i for i in inside if is_module(i)} | public
 
 
-# A module may import those of the rows above it and what its own row names.
-ALLOWED = {
-  "types": set(),
-  "memo": set(),
-  "contracts": {"types"},
-  "inpainting": {"types"},
-  "distortions": {"types", "memo"},
-  "penalties": {"types", "memo"},
-  "random_bits": {"types"},
-  "rows": set(),
-  "perturbations": {"types", "memo", "inpainting", "random_bits", "rows"},
-  "representations.pixel": {"types", "memo"},
-  "representations.wavelet": {"types", "memo"},
-  "initial_masks": {"types", "memo"},
-  "schedules": {"types", "memo"},
-  "stopping": {"types", "memo"},
-  "solvers.solver": {"types"},
-  "solvers.projected": {"types", "memo", "solvers.solver"},
-  "solvers.moments": {"types", "solvers.solver"},
-  "solvers.safeguard": {"types", "solvers.moments", "solvers.solver"},
-  "solvers.aligned": {
-    "types",
-    "memo",
-    "rows",
-    "solvers.moments",
-    "solvers.safeguard",
-    "solvers.solver",
-  },
-  "tiles": {"types"},
-  "objective": {"types", "penalties", "classifiers.outputs", "tiles"},
-  "recipes": {"initial_masks", "schedules", "solvers", "stopping"},
-  "files": set(),
-  "cache": set(),
-  "images": set(),
-  "samples": set(),
-  "storage": {"files", "types"},
-  "classifiers.outputs": {"types", "memo", "distortions"},
-  "classifiers.classifier": {"types", "classifiers.outputs"},
-  "classifiers.windows": {"types"},
-  "classifiers.convolution": {"types", "classifiers.windows"},
-  "classifiers.pooling": {"types", "classifiers.windows"},
-  "classifiers.conversion": set(),
-}
+# Every module is in one layer, by its name or that of its package. It may import what
+# is in the layers above its own; and its own package, or its own layer where the layer
+# says so. The parts of a method know nothing of each other, and the mathematics knows
+# no network.
+LAYERS = [
+  ("values", {"version", "part", "types"}),
+  ("numbers", {"numerics", "inpainting"}),
+  ("files", {"files", "samples"}),
+  ("signals", {"signals"}),
+  ("elementary parts", {"distortions", "penalties", "representations", "solvers"}),
+  ("parts", {"outputs", "perturbations", "initial_masks", "schedules", "stopping"}),
+  ("mathematics", {"objective"}),
+  ("what a method is", {"recipes", "methods"}),
+  ("networks", {"classifiers"}),
+  ("engine", {"engine"}),
+  ("explaining", {"explaining", "obfuscations"}),
+  ("comparing", {"attribution", "metrics"}),
+  ("figures", {"figures"}),
+  ("public", {"__init__"}),
+  ("page", {"playground"}),
+  ("shell", {"cli"}),
+]
+TOGETHER = {"values", "what a method is", "comparing"}
+LAYER_OF = {name: i for i, (_, names) in enumerate(LAYERS) for name in names}
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_parts_import_only_what_they_are_made_of(name):
-  assert own_imports_of(name) <= ALLOWED[name]
+def package_of(name):
+  return name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name):
+  package = package_of(name)
+  layer = LAYER_OF[package]
+  for other in map(package_of, own_imports_of(name)):
+    together = LAYERS[layer][0] in TOGETHER and LAYER_OF[other] == layer
+    assert other == package or LAYER_OF[other] < layer or together, other
 
 
 def test_no_module_imports_itself_through_others():
@@ -103,6 +95,16 @@ def test_no_module_imports_itself_through_others():
     ready = {name for name in graph.keys() - done if graph[name] - {name} <= done}
     assert ready, f"a circle among {sorted(graph.keys() - done)}"
     done |= ready
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n.endswith("__init__")])
+def test_no_public_name_is_that_of_a_module_beside_it(name):
+  package = ".".join(("cawe_jax", *name.split(".")[:-1]))
+  module = importlib.import_module(package)
+  for public in getattr(module, "__all__", ()):
+    value = getattr(module, public)
+    place = f"{package}.{public}".removeprefix("cawe_jax.")
+    assert inspect.ismodule(value) or not is_module(place), public
 
 
 def test_the_library_does_not_know_what_uses_it():
@@ -130,18 +132,30 @@ def test_the_library_does_not_know_what_uses_it():
 IMPORT = """
 import sys, warnings
 warnings.simplefilter("error")
+import cawe_jax
+assert "jax" not in sys.modules  # which takes seconds; a name that is used brings it
 import jax
 before = dict(jax.config.values)
-import cawe_jax
+for name in cawe_jax.__all__:
+  getattr(cawe_jax, name)
 after = dict(jax.config.values)
 changed = {k for k in after if after[k] != before.get(k)}
 assert not changed, changed
-loaded = [m for m in ("matplotlib", "torch", "skimage", "foolbox") if m in sys.modules]
-assert not loaded, loaded
+
+def loaded(*names):
+  return [name for name in names if name in sys.modules]
+
+assert not loaded("matplotlib", "torch", "skimage", "foolbox")
+from cawe_jax import classifiers, samples
+for name in samples.sample_names():
+  samples.sample_label(name)
+assert not loaded("matplotlib", "torch", "skimage", "foolbox")
+from cawe_jax import figures
+assert loaded("matplotlib") and not loaded("matplotlib.pyplot")
 """
 
 
-def test_import_is_silent_and_changes_nothing(tmp_path):
+def test_imports_are_silent_change_nothing_and_bring_little(tmp_path):
   result = subprocess.run(
     [sys.executable, "-c", IMPORT],
     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -166,22 +180,26 @@ def test_public_names_are_documented(name):
 
 
 # Parts of the machine that nobody needs to call.
-INTERNAL = {
-  "cache",
-  "checks",
-  "compilation",
-  "devices",
-  "files",
-  "flat_masks",
-  "programs",
-  "session",
+INTERNAL = {"engine", "version"}
+# Their public names are shown in parts, or are the library's own.
+IN_PARTS = {"numerics", "files", "methods", "explaining"}
+SHOWN = {
+  "files.images",
+  "files.storage",
+  "methods.contracts",
+  "methods.names",
+  "explaining.budget",
+  "explaining.choice",
+  "explaining.emptiness",
+  "explaining.optimality",
+  "numerics.random_bits",
+  "numerics.rows",
+  "numerics.tiles",
 }
-# Their public names are the library's or their folder's.
-REEXPORTED = {"explain", "methods", "paths", "presets"}
 
 
 @pytest.mark.parametrize(
-  "name", sorted({n.partition(".")[0] for n in MODULES} - INTERNAL - REEXPORTED)
+  "name", sorted({*map(package_of, MODULES)} - INTERNAL - IN_PARTS | SHOWN)
 )
 def test_the_reference_has_every_module(name):
   pages = (ROOT.parent / "docs" / "reference").rglob("*.md")
@@ -190,14 +208,35 @@ def test_the_reference_has_every_module(name):
   assert module in shown or name in {"cli", "playground"}
 
 
+@pytest.mark.parametrize(
+  "name", ["attribution", "classifiers", "representations", "solvers"]
+)
+def test_no_function_hides_the_module_of_its_name(name):
+  package = importlib.import_module(f"cawe_jax.{name}")
+  files = [m for m in MODULES if package_of(m) == name and not m.endswith("__init__")]
+  for module in (m.rpartition(".")[2] for m in files):
+    assert inspect.ismodule(getattr(package, module, inspect)), module
+
+
 def test_all_names_what_is_imported():
-  imported = {
-    name
-    for name, value in vars(cawe_jax).items()
-    if not name.startswith("_") and not inspect.ismodule(value)
+  tree = ast.parse(Path(cawe_jax.__file__).read_text())
+  (block,) = (node for node in tree.body if isinstance(node, ast.If))
+  for_type_checkers = {
+    alias.name: node.module.removeprefix("cawe_jax.")
+    for node in block.body
+    for alias in node.names
   }
-  assert imported == set(cawe_jax.__all__)
-  assert sorted(cawe_jax.__all__) == cawe_jax.__all__
+  assert for_type_checkers == cawe_jax._MODULES
+  assert list(cawe_jax._MODULES) == cawe_jax.__all__ == sorted(cawe_jax.__all__)
+  assert set(cawe_jax.__all__) <= set(dir(cawe_jax))
+
+
+def test_modules_are_attributes_and_nothing_else_is():
+  assert inspect.ismodule(cawe_jax.metrics)
+  assert inspect.ismodule(cawe_jax.classifiers)
+  with pytest.raises(AttributeError, match=r"'cawe_jax' has no attribute 'expalin'"):
+    cawe_jax.expalin  # noqa: B018
+  assert not hasattr(cawe_jax, "__wrapped__")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,7 +3,6 @@
 import importlib
 import math
 
-import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -24,13 +23,6 @@ parity = importlib.import_module("experiments.parity")
 pytestmark = pytest.mark.slow
 
 IMAGENET_NAMES = [name for name in classifier_names() if "lite" not in name]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("oracle", oracles.ORACLES, ids=lambda oracle: oracle.label)

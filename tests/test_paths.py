@@ -13,18 +13,22 @@ from cawe_jax import (
   explain_path,
   explain_retaining,
   initial_masks,
-  paths,
   perturbations,
   pixel_rde,
   schedules,
   solvers,
   stopping,
 )
-from cawe_jax.paths import RETAIN_MULTIPLIERS
+from cawe_jax.engine.session import Session
+from cawe_jax.explaining import optimality
+from cawe_jax.explaining import path as paths
+from cawe_jax.explaining.one import Found
+from cawe_jax.explaining.path import LOWER_MULTIPLIERS, RETAIN_MULTIPLIERS
+from cawe_jax.obfuscations import obfuscate
 from cawe_jax.recipes import Recipe
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
+# The largest multipliers of a path leave nothing (tests/test_emptiness.py).
+pytestmark = pytest.mark.filterwarnings("ignore::cawe_jax.EmptyMaskWarning")
 SHAPE, SIZE = (6, 8, 1), 48
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -54,7 +58,10 @@ METHOD = pixel_rde(perturbation=perturbations.zeros(), recipe=RECIPE)
 
 
 def by_hand():
-  """Retained probabilities ``[M, B]`` and masks of the runs, one explain each."""
+  """Retained probabilities ``[M, B]`` and masks of the runs, one explain each.
+
+  All draws of this method are the same, so what is judged is what is reported.
+  """
   retained, masks, start = [], [], None
   for multiplier in RETAIN_MULTIPLIERS:
     recipe = RECIPE if start is None else RECIPE._replace(num_steps=10)
@@ -84,12 +91,19 @@ def test_retaining_takes_the_largest_multiplier_that_retains_enough():
   assert min(multipliers) > RETAIN_MULTIPLIERS[0]
 
 
-def test_retaining_falls_back_on_the_smallest_multiplier():
-  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.99, key=KEY)
-  assert found.lagrange_multiplier.tolist() == [RETAIN_MULTIPLIERS[0]] * 3
-  assert np.all(found.retained_probability < 0.99)
-  # Two multipliers in a row failed: 30 steps and a third of that.
-  assert found.model_evaluations.tolist() == [40] * 3
+def test_the_multiplier_is_halved_where_the_first_retains_too_little():
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.9, key=KEY)
+  multipliers = found.lagrange_multiplier.tolist()
+  assert np.all(found.retained_probability >= 0.9)
+  lower = [b for b in range(3) if multipliers[b] < RETAIN_MULTIPLIERS[0]]
+  assert lower
+  for b in lower:
+    method = METHOD._replace(lagrange_multiplier=2 * multipliers[b])
+    denser = explain(CLASSIFIER, IMAGES[b], method, key=KEY)
+    assert denser.retained_probability < 0.9
+    # Two multipliers in a row failed, 30 steps and a third of that; then 30 for each.
+    halvings = LOWER_MULTIPLIERS.index(multipliers[b]) + 1
+    assert found.model_evaluations[b] == 40 + 30 * halvings
   assert found.history.objective.shape == (3, 30)
 
 
@@ -101,6 +115,20 @@ def test_retaining_one_image_equals_that_image_in_a_batch():
   assert np.ndim(multiplier) == np.ndim(alone.rate) == 0
   # 32-bit rounding of two programs, passed on by forty Adam steps.
   np.testing.assert_allclose(alone.mask[0], found.mask[0][1], atol=1e-3)
+
+
+def test_only_masks_that_are_returned_are_checked(monkeypatch):
+  check, checked = optimality.check, []
+
+  def counted(session, masks):
+    checked.append(masks)
+    return check(session, masks)
+
+  monkeypatch.setattr(optimality, "check", counted)
+  found = explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.6, key=KEY)
+  (masks,) = checked
+  np.testing.assert_array_equal(masks[0], found.mask[0])
+  assert np.isfinite(found.gap_standard_error).all()
 
 
 @pytest.fixture
@@ -116,16 +144,26 @@ def scripted(monkeypatch):
   def script(table):
     starts, rows = [], iter(np.array(table))
 
-    def scripted_explain(classifier, images, method, *, initial_masks, **options):
-      starts.append(initial_masks)
-      mask = (np.full_like(template.mask[0], method.lagrange_multiplier),)
-      return template._replace(
-        mask=mask,
-        retained_probability=next(rows),
-        lagrange_multiplier=np.full(2, method.lagrange_multiplier, np.float32),
-      )
+    class Scripted:
+      num_draws = 1
 
-    monkeypatch.setattr(paths, "explain", scripted_explain)
+      def __init__(self, classifier, images, method, **options):
+        multiplier = np.asarray(method.lagrange_multiplier, np.float32)
+        self.lagrange_multiplier = np.broadcast_to(multiplier, (len(images),))
+
+    def scripted_search(session, classifier, method, start, callback):
+      starts.append(start)
+      mask = (np.full_like(template.mask[0], method.lagrange_multiplier),)
+      return Found(mask, template.num_steps, template.history)
+
+    def scripted_report(session, found):
+      multiplier = session.lagrange_multiplier
+      return template._replace(mask=found.mask, lagrange_multiplier=multiplier)
+
+    monkeypatch.setattr(paths, "Session", Scripted)
+    monkeypatch.setattr(paths, "search", scripted_search)
+    monkeypatch.setattr(paths, "report", scripted_report)
+    monkeypatch.setattr(paths, "retained", lambda session, masks: next(rows))
     return starts
 
   return script
@@ -149,10 +187,51 @@ def test_a_path_ends_at_two_failures_in_a_row(scripted):
     assert np.all(mask[0] == multiplier)
 
 
-def test_nan_is_not_enough_and_the_path_may_be_followed_to_its_end(scripted):
-  starts = scripted([[np.nan, 1]] * 9)
-  assert retain_half() == [2.5, 640.0]
+def test_a_path_may_be_followed_to_its_end(scripted):
+  starts = scripted([[1, 1]] * 9)
+  assert retain_half() == [640.0, 640.0]
   assert len(starts) == 9
+
+
+def test_a_warning_says_where_no_multiplier_retains_enough(scripted):
+  # NaN is not enough. The other image keeps its mask while this one's is sought.
+  starts = scripted([[np.nan, 1]] * 9 + [[np.nan, 0.6]] * 9)
+  message = r"down to 0\.00488281 retains 0\.5 of the probability for image\(s\) 0 \("
+  with pytest.warns(UserWarning, match=message):
+    assert retain_half() == [LOWER_MULTIPLIERS[-1], 640.0]
+  # Masks are never sought from those of a larger multiplier.
+  assert starts[9:] == [None] * 9
+
+
+def test_a_path_of_ones_own_is_followed_to_its_end(scripted):
+  starts = scripted([[0.4, 1], [0.6, 0.4], [0.4, 0.4], [0.5, 0.3]])
+  found = explain_retaining(
+    CLASSIFIER, IMAGES[:2], METHOD, 0.5, key=KEY, multipliers=[1, 3, 9, 27]
+  )
+  # Two failures in a row end nothing here.
+  assert found.lagrange_multiplier.tolist() == [27, 1]
+  assert len(starts) == 4
+
+
+@pytest.mark.parametrize("multipliers", [[], [2.0, 1.0], [1.0, 1.0], 3.0])
+def test_paths_of_ones_own_must_increase(multipliers):
+  with pytest.raises(ValueError, match="it must be an increasing list"):
+    explain_retaining(CLASSIFIER, IMAGES, METHOD, 0.5, key=KEY, multipliers=multipliers)
+
+
+def test_a_mask_is_judged_on_draws_that_it_is_not_reported_on():
+  noisy = METHOD._replace(perturbation=perturbations.adaptive_gaussian())
+  options = {"key": KEY, "targets": None, "image_ids": None, "rows": None}
+  session = Session(CLASSIFIER, IMAGES, noisy, **options)
+  half = (np.full((3, 1, 6, 8, 1), 0.5, np.float32),)
+  judged = paths.retained(session, half)
+  outputs = obfuscate(CLASSIFIER, IMAGES, half, noisy, key=KEY, draws=64).outputs
+  score = jax.nn.softmax(outputs)[np.arange(3), :, session.problems.target[:3]].mean(1)
+  clean = jax.nn.softmax(CLASSIFIER(IMAGES))[np.arange(3), session.problems.target[:3]]
+  reported = np.asarray(score / clean)
+  assert np.all(judged != reported)
+  # Means of 64 draws whose spread is below a half of the clean probability.
+  np.testing.assert_allclose(judged, reported, atol=4 * 0.5 * (2 / 64) ** 0.5)
 
 
 def test_a_callback_sees_every_run_and_ends_the_path():

@@ -10,8 +10,6 @@ from hypothesis.extra.numpy import arrays
 
 from cawe_jax import penalties
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RNG = np.random.default_rng(0)
 SHAPES = ((1, 2, 3, 1), (3, 2, 3, 1), (3, 4, 5, 1))
 MASK = tuple(jnp.asarray(RNG.random(shape), jnp.float32) for shape in SHAPES)

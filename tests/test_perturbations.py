@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from objectives import instance_of
 
 from cawe_jax import perturbations
 from cawe_jax.representations import pixel, wavelet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.types import Masked
 
 RNG = np.random.default_rng(0)
 SHAPE = (33, 21, 3)
@@ -35,10 +35,11 @@ def mask_of(bound, value=0.5):
 def draws(perturbation, bound=BOUND, image=IMAGE, num_draws=NUM_DRAWS):
   @jax.jit
   def sample(keys):
-    state = perturbation.init(image, bound)
+    state = perturbation.init(instance_of(image, bound))
     mask = mask_of(bound)
     kept = tuple(s * h for s, h in zip(mask, bound.analysis(image), strict=True))
-    return jax.vmap(lambda key: perturbation.sample(key, state, mask, kept))(keys)
+    masked = Masked(mask, kept, bound)
+    return jax.vmap(lambda key: perturbation.sample(key, state, masked))(keys)
 
   return [np.asarray(v, np.float64) for v in sample(jax.random.split(KEY, num_draws))]
 
@@ -172,8 +173,8 @@ def test_infill_of_a_binary_pixel_mask():
   bound = pixel()(SHAPE)
   mask = binary_mask(bound)
   infill = perturbations.infill(copying_inpainter)
-  state = infill.init(IMAGE, bound)
-  (filled,) = infill.sample(KEY, state, mask, (mask[0] * IMAGE,))
+  masked = Masked(mask, (mask[0] * IMAGE[None],), bound)
+  (filled,) = infill.sample(KEY, infill.init(instance_of(IMAGE, bound)), masked)
   known = np.asarray(mask[0][0], bool)[..., 0]
   np.testing.assert_array_equal(filled[0][known], IMAGE[known])
   np.testing.assert_array_equal(filled[0][~known], 0.25)
@@ -187,8 +188,8 @@ def test_infill_by_default_continues_the_surroundings():
 
   @jax.jit
   def run(mask):
-    state = infill.init(IMAGE, bound)
-    return infill.sample(KEY, state, mask, (mask[0] * IMAGE,))
+    state = infill.init(instance_of(IMAGE, bound))
+    return infill.sample(KEY, state, Masked(mask, (mask[0] * IMAGE[None],), bound))
 
   (filled,) = run(mask)
   known = np.asarray(mask[0], bool)[0, ..., 0]
@@ -203,7 +204,8 @@ def test_no_gradient_flows_through_the_mask_of_infill(bound):
 
   def total(mask):
     kept = tuple(s * h for s, h in zip(mask, bound.analysis(IMAGE), strict=True))
-    filled = infill.sample(KEY, infill.init(IMAGE, bound), mask, kept)
+    state = infill.init(instance_of(IMAGE, bound))
+    filled = infill.sample(KEY, state, Masked(mask, kept, bound))
     return sum(jnp.sum(leaf**2) for leaf in filled)
 
   value, slope = jax.value_and_grad(total)(mask_of(bound))
@@ -219,10 +221,10 @@ def test_infill_of_a_wavelet_mask_knows_what_is_kept():
     return visible
 
   infill = perturbations.infill(spy)
-  state = infill.init(IMAGE, BOUND)
+  state = infill.init(instance_of(IMAGE, BOUND))
   for value in (1.0, 0.0, 0.5):
     mask = mask_of(BOUND, value)
-    infill.sample(KEY, state, mask, mask)
+    infill.sample(KEY, state, Masked(mask, mask, BOUND))
   (whole, all_known), (_, none_known), (_, half_known) = seen
   # Rounding of the transform and back.
   np.testing.assert_allclose(all_known, 1, atol=1e-6)
@@ -239,7 +241,7 @@ BAD = [
   (lambda: perturbations.scaled_gaussian((1.0, -1.0)), "factors is"),
   (lambda: perturbations.scaled_gaussian((float("nan"),)), "factors is"),
   (
-    lambda: perturbations.scaled_gaussian((1.0,)).init(IMAGE, BOUND),
+    lambda: perturbations.scaled_gaussian((1.0,)).init(instance_of(IMAGE, BOUND)),
     "factors has 1 entries; wavelet.* 3 noise groups",
   ),
 ]

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from cawe_jax import Method, preset
-from cawe_jax.presets import METHODS, RECIPES
+from cawe_jax import Method, cartoonx, preset, waveletx
+from cawe_jax.methods.names import METHODS, RECIPES
+from cawe_jax.representations import pixel, wavelet
 
 PUBLISHED = {
   "eccv2022": {"step_size": 1e-3, "num_steps": 2000, "num_draws": 64},
@@ -39,7 +40,7 @@ def test_published_numbers(method, name):
   )
   recipe = settings["recipe"]
   assert recipe.items() >= PUBLISHED[name].items()
-  assert recipe["initial_mask"] == "constant(1.0)"
+  assert recipe["initial_mask"] == "constant(value=1.0)"
   assert recipe["solver"].startswith("adam(b1=0.9, b2=0.999")
   assert recipe["schedule"] == "constant()"
   assert recipe["stopping"] == "never()"
@@ -65,9 +66,8 @@ def test_every_pair_is_made_or_refused_in_one_line(method, name):
   assert settings["recipe"]["name"] == name
   assert set(settings) == set(Method._fields)
   # Equal arguments share their compiled programs.
-  assert hash(made.bind((224, 224, 3))) == hash(
-    preset(method, name).bind((224, 224, 3))
-  )
+  again = preset(method, name)
+  assert made.bind((224, 224, 3), 5) == again.bind((224, 224, 3), 5)
 
 
 def test_fast_is_faster_than_default():
@@ -89,3 +89,16 @@ def test_unknown_names_list_what_is_allowed(arguments, message, allowed):
     preset(*arguments)
   assert all(name in str(error.value) for name in allowed)
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [cartoonx, waveletx])
+def test_wavelets_are_described_as_in_the_shell(make):
+  described = make(wavelet="haar", levels=2, mode="periodization").representation
+  assert described == wavelet("haar", 2, "periodization")
+  assert make(levels=3).representation == wavelet(levels=3)
+  assert make().representation == wavelet()
+  assert make(representation=pixel()).representation == pixel()
+  with pytest.raises(ValueError, match="wavelet 'harr' is unknown"):
+    make(wavelet="harr")
+  with pytest.raises(ValueError, match="levels is 2 beside a representation"):
+    make(levels=2, representation=pixel())

@@ -8,11 +8,11 @@ import pytest
 from explaining import ADAM, HAAR, IMAGES, KEY, SHAPE, method
 from jax.sharding import Mesh
 
-from cawe_jax import Classifier, explain, programs, waveletx
+from cawe_jax import Classifier, explain, waveletx
 from cawe_jax.classifiers import convolution
-from cawe_jax.tiles import Tile
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.engine import programs
+from cawe_jax.numerics.streams import Stream
+from cawe_jax.numerics.tiles import Tile
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def test_the_whole_solver_exports_for_all_platforms():
   params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
   network = Classifier(convolutional, params, SHAPE[:2])
   several = waveletx(0.2, representation=HAAR, recipe=ADAM)
-  structure, tile = several.bind(SHAPE), Tile(1, 2)
+  method, tile = several.bind(SHAPE, 5), Tile(1, 2)
   mesh = Mesh(np.array(jax.devices()), ("images",))
   images = np.zeros((3, *SHAPE), np.float32)
   numbers = np.zeros(3, np.int32)
 
   def whole(classifier, images, targets, image_ids, weights, seed):
     problems, masks = programs.prepare(
-      structure,
+      method,
       tile,
       mesh,
       classifier,
@@ -79,17 +79,17 @@ def test_the_whole_solver_exports_for_all_platforms():
       programs.ToPrepare(images, targets, image_ids),
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
-    carry = programs.start(structure, masks, jnp.ones(3, bool))
+    carry = programs.start(method, masks, jnp.ones(3, bool))
     window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
     carry, _ = programs.segment(
-      structure, tile, mesh, classifier, window, (problems, step_weights, carry)
+      method, tile, mesh, classifier, window, (problems, step_weights, carry)
     )
     done = programs.assess(
-      structure,
+      method,
       tile,
       mesh,
       classifier,
-      (jnp.uint32(programs.FRESH_STEP), jnp.int32(programs.NUM_FRESH_DRAWS)),
+      (jnp.uint32(Stream.REPORT), jnp.int32(programs.NUM_FRESH_DRAWS)),
       (problems, step_weights.weights, carry.solver.mask, carry.active),
     )
     return done.objective, carry.solver.mask

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cawe_jax import perturbations
-from cawe_jax.random_bits import threefry_2x32, unrolled
+from cawe_jax.numerics.random_bits import threefry_2x32, unrolled
+from cawe_jax.types import Masked
 
 KEY = jax.random.key(3)
 
@@ -57,11 +58,11 @@ def test_no_loop_is_compiled():
   assert "while" not in compiled(unrolled(KEY))
 
 
-LEAVES = tuple(jnp.zeros(shape) for shape in ((3, 5, 5, 3), (1, 7, 3)))
+LEAVES = tuple(jnp.zeros(shape) for shape in ((3, 5, 5, 3), (1, 1, 7, 3)))
 
 
 def sample_noise(key):
-  return perturbations.standard_normal().sample(key, None, LEAVES, LEAVES)
+  return perturbations.standard_normal().sample(key, (), Masked(LEAVES, LEAVES, None))
 
 
 def test_noise_is_one_draw_cut_into_leaves():

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cawe_jax
+
 README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.slow
-def test_python_blocks_run():
+def test_python_blocks_run(monkeypatch):
   blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
   assert len(blocks) == 2
+  # A setting of the whole process, of which other tests should see nothing.
+  monkeypatch.setattr(cawe_jax, "enable_compilation_cache", lambda: None)
   names: dict = {}
   printed = io.StringIO()
   with contextlib.redirect_stdout(printed):

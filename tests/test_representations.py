@@ -16,9 +16,7 @@ import pytest
 import pywt
 
 from cawe_jax.representations import pixel, wavelet
-from cawe_jax.representations.wavelet import _axis_matrices
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.representations.wavelets import _axis_matrices
 
 RNG = np.random.default_rng(0)
 WAVELETS = pywt.wavelist(kind="discrete")
@@ -50,6 +48,14 @@ def check_parity(name, levels, mode, image):
   np.testing.assert_allclose(back, expected, rtol=0, atol=EXACT)
   tolerance = RECONSTRUCTION.get(name, 1e-9)
   np.testing.assert_allclose(back, image, rtol=0, atol=tolerance)
+
+
+def test_the_default_wavelet_follows_the_image():
+  for size, name in ((8, "haar"), (9, "haar"), (10, "db3"), (224, "db3")):
+    assert wavelet()((size, size, 1)) == wavelet(name)((size, size, 1))
+    assert wavelet(levels=1)((size, 40, 1)) == wavelet(name, 1)((size, 40, 1))
+  with pytest.raises(ValueError, match="too small for wavelet 'db3'"):
+    wavelet("db3")((8, 8, 1))
 
 
 def test_there_are_wavelets_and_modes_to_test():
@@ -215,9 +221,13 @@ def test_pixels_are_left_alone():
     (lambda: wavelet("morl"), ["wavelet 'morl'", "allowed"]),
     (lambda: wavelet(mode="zeros"), ["mode 'zeros'", *pywt.Modes.modes]),
     (lambda: wavelet(levels=0), ["levels is 0", "at least 1"]),
+    (lambda: wavelet(levels=2.5), ["levels is 2.5", "an integer"]),
+    (lambda: wavelet(levels="2"), ["levels is '2'", "an integer"]),
+    (lambda: wavelet(pywt.Wavelet("db3")), ["wavelet is of type Wavelet", "'db3'"]),
+    (lambda: wavelet()((1, 40, 3)), ["image of 1x40", "too small", "2 taps"]),
     (lambda: wavelet(levels=6)((64, 256, 3)), ["levels is 6", "64x256", "1 to 3"]),
     (
-      lambda: wavelet(levels=1)((4, 4, 3)),
+      lambda: wavelet("db3", levels=1)((4, 4, 3)),
       ["image of 4x4", "too small", "'db3'", "6 taps"],
     ),
   ],
@@ -228,6 +238,21 @@ def test_errors_name_value_and_allowed(make, named):
   message = str(error.value)
   assert "\n" not in message
   assert all(part in message for part in named)
+
+
+@pytest.mark.parametrize("name", ["haar", "db3"])
+@pytest.mark.parametrize(
+  "shape", [(224, 224, 3), (64, 256, 3), (32, 32, 3), (28, 28, 1), (10, 11, 2)]
+)
+def test_by_default_there_are_as_many_levels_as_fit_up_to_five(shape, name):
+  # What PyWavelets takes by itself where no number is given.
+  fitting = pywt.wavedec2(np.zeros(shape[:2]), name)
+  levels = min(5, len(fitting) - 1)
+  assert wavelet(name)(shape) == wavelet(name, levels=levels)(shape)
+
+
+def test_the_published_size_has_five_levels():
+  assert wavelet()((224, 224, 3)) == wavelet("db3", levels=5)((224, 224, 3))
 
 
 def test_names_tell_the_settings():

@@ -5,7 +5,7 @@ import pytest
 from image_files import EIGHT_BITS, NOISE, RNG, one_line
 from PIL import Image
 
-from cawe_jax import images
+from cawe_jax.files import images
 
 
 def test_resize_keeps_constants_ramps_and_averages():

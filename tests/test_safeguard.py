@@ -1,4 +1,4 @@
-"""Brake and guard of the `aligned` solver on values and gradients that are made."""
+"""Brake and guard, each alone, on values and gradients that are made."""
 
 import jax
 import jax.numpy as jnp
@@ -7,21 +7,45 @@ import pytest
 
 from cawe_jax.solvers import safeguard
 
-HALF = np.full((1, 2, 4), 0.5, np.float32)
+HALF = np.full((2, 4), 0.5, np.float32)
 
 
 def looks(steps, vanished=0.33, slope=1e-3):
-  """What is said of each ``(mask, value, promise)``, the promise of all entries."""
-  look = jax.jit(safeguard.look, static_argnums=5)
-  memory, said = safeguard.watch(HALF), []
-  slopes = np.full_like(HALF, slope)
+  """Of each ``(mask, value, promise)`` the speed of a fall, and where it must end.
+
+  The promise is of all entries. An update of -1 would empty any mask.
+  """
+  brake, guard = safeguard.brake(), safeguard.guard(vanished)
+
+  @jax.jit
+  def look(memories, mask, value, gradient):
+    known = {
+      "value": value,
+      "gradient": gradient,
+      "penalty_gradient": jnp.full_like(HALF, slope),
+    }
+    down = jnp.ones_like(HALF)
+    braked, first = brake.update(down, memories[0], mask, **known)
+    moved, second = guard.update(-down, memories[1], mask, **known)
+    return braked.max(), (mask + moved).max(), (first, second)
+
+  memories, said = (brake.init(HALF), guard.init(HALF)), []
   for mask, value, promise in steps:
     masks = np.full_like(HALF, mask)
     gradients = np.full_like(HALF, -promise / (8 * max(1 - mask, 1e-9)))
-    values = jnp.full(1, value, jnp.float32)
-    memory, speed, least = look(memory, masks, values, gradients, slopes, vanished)
-    said.append((float(speed[0]), float(least.max())))
+    speed, end, memories = look(memories, masks, np.float32(value), gradients)
+    said.append((float(speed), max(float(end), 0.0)))
   return said
+
+
+def test_entries_that_rise_are_not_braked():
+  brake = safeguard.brake()
+  known = {"value": 1.0, "penalty_gradient": np.zeros_like(HALF)}
+  _, memory = brake.update(HALF, brake.init(HALF), HALF, **known)
+  up, _ = brake.update(-HALF, memory, HALF, **known)
+  down, _ = brake.update(HALF, memory, HALF, **known)
+  assert np.all(up == -HALF)
+  assert np.all(down < 0.1 * HALF)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
@@ -29,6 +53,12 @@ def test_a_convex_value_of_any_scale_is_left_alone(scale):
   # The promise of a convex value is at least the value itself.
   steps = [(1.0, 0.0, 0.0), *60 * [(0.5, scale, 1.01 * scale)]]
   assert all(least == 0 for _, least in looks(steps))
+
+
+def test_a_value_of_rounding_has_lost_nothing():
+  start, flat = (1.0, 0.0, 0.0), 20 * [(0.5, 1e-5, 0.0)]
+  assert all(least == 0 for _, least in looks([start, *flat], slope=1.0))
+  assert any(least > 0 for _, least in looks([start, *flat], slope=1e-4))
 
 
 def test_what_lost_its_gradient_returns_to_masks_that_had_one():

@@ -15,16 +15,17 @@ def test_constant():
 
 
 def test_linear_decay():
-  steps = schedules.linear_decay().step_size(PROGRESS, 0.2)
+  schedule = schedules.linear_decay()
+  steps = [float(schedule.step_size(t, 0.2)) for t in PROGRESS]
   np.testing.assert_allclose(steps, [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-7)
-  assert schedules.linear_decay().multiplier(0.9, 5.0) == 5.0
+  assert schedule.multiplier(0.9, 5.0) == 5.0
 
 
 def test_continuation_meets_the_final_multiplier_half_way():
   schedule = schedules.continuation(3.0)
   multipliers = [float(schedule.multiplier(t, 5.0)) for t in PROGRESS]
   np.testing.assert_allclose(multipliers, [15, 10, 5, 5, 5])
-  steps = schedule.step_size(PROGRESS, 0.2)
+  steps = [float(schedule.step_size(t, 0.2)) for t in PROGRESS]
   np.testing.assert_allclose(steps, [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-7)
 
 

@@ -13,15 +13,13 @@ from cawe_jax import (
   initial_masks,
   perturbations,
   pixel_rde,
-  programs,
   schedules,
   solvers,
   stopping,
 )
+from cawe_jax.engine import programs
+from cawe_jax.engine.session import Session
 from cawe_jax.recipes import Recipe
-from cawe_jax.session import Session
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHAPE = (6, 5, 1)
 IMAGES = np.random.default_rng(0).random((3, *SHAPE), np.float32)
@@ -51,11 +49,11 @@ def little_memory(monkeypatch):
   def limit_to(name, limit, message="RESOURCE_EXHAUSTED: Out of memory"):
     original, tiles = getattr(programs, name), []
 
-    def limited(structure, tile, *arguments):
+    def limited(method, tile, *arguments):
       tiles.append(tuple(tile))
       if math.prod(tile) > limit:
         raise jax.errors.JaxRuntimeError(message)
-      return original(structure, tile, *arguments)
+      return original(method, tile, *arguments)
 
     monkeypatch.setattr(programs, name, limited)
     return tiles
@@ -93,14 +91,14 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(little_memory, classi
 
 def test_draws_that_are_all_equal_are_made_once(classifier):
   black = METHOD._replace(perturbation=perturbations.zeros())
-  options = {"key": KEY, "targets": None, "image_ids": None, "rows": None}
+  options = {"key": KEY, "targets": None, "image_ids": None, "rows": 1}
   assert Session(classifier, IMAGES, METHOD, **options).num_draws == 4
   assert Session(classifier, IMAGES, black, **options).num_draws == 1
 
 
 def test_evaluations_are_cropped_to_the_batch(classifier):
   session = Session(
-    classifier, IMAGES, METHOD, key=KEY, targets=[0, 1, 2], image_ids=1, rows=None
+    classifier, IMAGES, METHOD, key=KEY, targets=[0, 1, 2], image_ids=1, rows=1
   )
   halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
   estimate, (slope,), _ = session.evaluate(halves, step=7, count=4)
@@ -113,31 +111,34 @@ def test_evaluations_are_cropped_to_the_batch(classifier):
 
 
 def test_a_process_uses_its_own_devices_alone(monkeypatch, classifier):
-  expected = explain(classifier, IMAGES, METHOD, key=KEY)
+  expected = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
   elsewhere = [object(), *jax.devices()]
   monkeypatch.setattr(jax, "devices", lambda *arguments: elsewhere)
-  found = explain(classifier, IMAGES, METHOD, key=KEY)
+  found = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize("own", [1e-3, -2.0])
-def test_values_are_what_lies_above_the_images_own(classifier, own):
+def test_values_are_what_lies_above_the_images_own(classifier):
+  own = np.float32([1e-3, -2.0, 0.5])  # of an image whose target this is
+
   def score(clean, logits, target):
     lost = jax.nn.softmax(clean)[target] - jax.nn.softmax(logits)[target]
-    return lost + own
+    return lost + jnp.asarray(own)[target]
 
   told = []
 
-  def step(oracle, state, step_size):
-    evaluation = oracle(state.mask)
-    jax.debug.callback(lambda x: told.append(np.asarray(x)), evaluation.value)
-    return state, evaluation
+  class deaf(solvers.Solver):
+    def init(self, masks):
+      return solvers.SolverState(masks, ())
 
-  deaf = solvers.Solver("deaf", lambda mask: solvers.SolverState(mask, ()), step)
-  recipe = RECIPE._replace(solver=deaf, num_steps=1)
-  found = explain(
-    classifier, IMAGES, METHOD._replace(recipe=recipe, distortion=score), key=KEY
-  )
+    def step(self, oracle, state, step_size):
+      evaluation = oracle(state.mask)
+      jax.debug.callback(lambda x: told.append(np.asarray(x)), evaluation.value)
+      return state, evaluation
+
+  recipe = RECIPE._replace(solver=deaf(), num_steps=1)
+  method = METHOD._replace(recipe=recipe, distortion=score)
+  found = explain(classifier, IMAGES, method, key=KEY, targets=[0, 1, 2], rows=1)
   jax.effects_barrier()
   value = told[0][: len(IMAGES)]
   np.testing.assert_allclose(value, found.history.distortion[:, 0] - own, atol=1e-6)
@@ -145,7 +146,7 @@ def test_values_are_what_lies_above_the_images_own(classifier, own):
 
 def open_session(classifier, method, images=IMAGES):
   return Session(
-    classifier, images, method, key=KEY, targets=None, image_ids=None, rows=None
+    classifier, images, method, key=KEY, targets=None, image_ids=None, rows=1
   )
 
 

@@ -8,8 +8,6 @@ from solving import GOAL, NOTHING, STEP_SIZES, UNGUARDED, random_masks, run
 
 from cawe_jax import solvers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_projected_adam_equals_numpy():
   b1, b2, eps = 0.8, 0.95, 1e-3

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cawe_jax import files, storage
-from cawe_jax.types import Explanation, History
+from cawe_jax.files import storage
+from cawe_jax.files import writing as files
+from cawe_jax.types import ClassNames, Explanation, History
 
 MASK_SHAPES = ((1, 3, 4, 1), (3, 3, 4, 1), (3, 5, 6, 1))
 
@@ -64,6 +65,21 @@ def assert_same(actual, expected):
     assert type(left) is np.ndarray
     assert (left.dtype, left.shape) == (right.dtype, right.shape)
     assert left.tobytes() == right.tobytes()
+
+
+def test_class_names_come_back(tmp_path):
+  named = make_explanation()._replace(class_names=ClassNames(("a", "ß", "c, d")))
+  storage.save(tmp_path / "named.npz", named)
+  found = storage.load(tmp_path / "named.npz")
+  assert_same(found, named)
+  assert found._replace(target=2).target_name == "c, d"
+  # Without names, and of a file whose target has none, it is the number.
+  assert found.target_name == make_explanation().target_name == "class 285"
+  with np.load(tmp_path / "named.npz") as arrays:
+    damaged = dict(arrays) | {"class_names": np.array('{"0": "a"}')}
+  np.savez(tmp_path / "damaged.npz", **damaged)
+  with pytest.raises(ValueError, match="'class_names' is not a JSON list of names"):
+    storage.load(tmp_path / "damaged.npz")
 
 
 def test_files_without_scores_have_probabilities(tmp_path):

@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cawe_jax.tiles import Draws, Tile, fit_tile, sum_over_tiles
+from cawe_jax.numerics.tiles import (
+  Draws,
+  Tile,
+  fewest_calls,
+  fit_tile,
+  mean_over_draws,
+  stack_draws,
+  sum_over_tiles,
+)
 
 STEP = 3
 KEYS = jax.random.split(jax.random.key(0), 3)
@@ -22,7 +30,7 @@ def part(values, keys, weight):
 @jax.jit(static_argnums=0)
 def summed(tile, values, count, active):
   start = jnp.zeros(len(KEYS))
-  return sum_over_tiles(part, start, tile, (values,), KEYS, Draws(STEP, count, active))
+  return mean_over_draws(part, start, tile, (values,), KEYS, Draws(STEP, count, active))
 
 
 def one_by_one(count, active):
@@ -76,6 +84,54 @@ def test_a_tile_fits(rows, num_images, num_draws, calls, tile):
   assert fit_tile(rows, num_images, num_draws, calls) == tile
 
 
+@pytest.mark.parametrize(
+  ("rows", "num_images", "num_draws", "tile"),
+  [
+    (4, 1, 1, Tile(1, 1)),
+    (4, 8, 1, Tile(4, 1)),
+    (4, 1, 10, Tile(1, 4)),
+    (4, 8, 10, Tile(4, 1)),  # 20 calls; with all four rows of one image it were 24
+    (4, 1, 1000, Tile(1, 4)),
+    (1, 8, 64, Tile(1, 1)),
+    (64, 1, 100, Tile(1, 50)),  # two calls, of no more rows than they need
+    (64, 16, 10, Tile(6, 10)),
+  ],
+)
+def test_the_tile_of_the_fewest_calls(rows, num_images, num_draws, tile):
+  assert fewest_calls(rows, num_images, num_draws) == tile
+
+
+@pytest.mark.parametrize("tile", [Tile(1, 1), Tile(2, 3), Tile(3, 2, 2)])
+def test_sums_of_whatever_kind(tile):
+  """Indices instead of noise, and what counts says itself."""
+
+  def part(values, draws, counts):
+    numbers = draws.astype(jnp.float32)[None]
+    return jnp.sum(jnp.where(counts, values[:, None] + numbers, 0), 1)
+
+  values, active = jnp.asarray(VALUES), jnp.array([True, False, True])
+  found = sum_over_tiles(part, jnp.zeros(3), tile, (values,), 5, active)
+  assert found.tolist() == [1 * 5 + 10, 0, 100 * 5 + 10]
+
+
+@pytest.mark.parametrize("tile", [Tile(1, 2), Tile(2, 3), Tile(3, 2, 2)])
+def test_draws_one_by_one_are_those_of_the_mean(tile):
+  def each(values, keys):
+    return jnp.sin(values[:, None] + jax.vmap(jax.vmap(jax.random.uniform))(keys))
+
+  values, active = jnp.asarray(VALUES), np.array([True, False, True])
+  stacks = [
+    stack_draws(each, tile, (values,), KEYS, STEP, first, jnp.asarray(active))
+    for first in (0, tile.draws)
+  ]
+  found = np.concatenate(stacks, axis=1)
+  assert found.shape == (3, 2 * tile.draws)
+  assert len(np.unique(found[active])) == 4 * tile.draws
+  # Sums of some 32-bit numbers, of sines of 100.
+  expected = one_by_one(2 * tile.draws, active)
+  np.testing.assert_allclose(found.mean(1), expected, atol=2e-5)
+
+
 def test_what_is_summed_is_traced_once_for_all_calls():
   traced = []
 
@@ -85,7 +141,7 @@ def test_what_is_summed_is_traced_once_for_all_calls():
 
   def run(values):
     draws = Draws(STEP, 6, np.ones(3, bool))
-    return sum_over_tiles(noted, jnp.zeros(3), Tile(1, 1, 3), (values,), KEYS, draws)
+    return mean_over_draws(noted, jnp.zeros(3), Tile(1, 1, 3), (values,), KEYS, draws)
 
   jax.eval_shape(run, VALUES)
   assert len(traced) == 1

@@ -15,19 +15,14 @@ import pytest
 import pywt
 from flax.traverse_util import unflatten_dict
 
-from cawe_jax import (
-  Classifier,
-  distortions,
-  load_classifier,
-  load_image,
-  perturbations,
-)
+from cawe_jax import Classifier, distortions, load_classifier, load_image, perturbations
 from cawe_jax import objective as objective_
 from cawe_jax.classifiers import conversion, efficientnet_lite
+from cawe_jax.numerics.tiles import Draws, Tile
 from cawe_jax.objective import Objective
 from cawe_jax.representations import wavelet
 from cawe_jax.samples import sample_path
-from cawe_jax.tiles import Draws, Tile
+from cawe_jax.types import Masked
 
 torch = pytest.importorskip("torch")
 package = pytest.importorskip("efficientnet_lite_pytorch")
@@ -200,7 +195,8 @@ def compare(
     step_key = jax.random.fold_in(problem.key, STEP)
     draw_keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(num_draws))
     state, kept = problem.perturbation_state, problem.coefficients
-    return jax.vmap(lambda key: perturbation.sample(key, state, mask, kept))(draw_keys)
+    masked = Masked(mask, kept, bound)
+    return jax.vmap(lambda key: perturbation.sample(key, state, masked))(draw_keys)
 
   problems = make(classifier, images)
   theirs = []

@@ -1,11 +1,12 @@
 """Attribution methods that CartoonX is compared with, all called alike.
 
 ``attribution(classifier, images, targets, key)`` returns a relevance: larger numbers
-for entries that matter more, in the shape of a mask.
+for entries that matter more, in the shape of a mask. Targets are by default the
+predicted classes.
 """
 
 from cawe_jax.attribution.attribution import Attribution, Relevance
-from cawe_jax.attribution.grad_cam import grad_cam, guided_grad_cam
+from cawe_jax.attribution.class_activation import grad_cam, guided_grad_cam
 from cawe_jax.attribution.gradients import (
   completeness,
   gradient_x_input,
@@ -13,11 +14,11 @@ from cawe_jax.attribution.gradients import (
   smooth_grad,
   var_grad,
 )
-from cawe_jax.attribution.guided_backprop import guided_backprop
-from cawe_jax.attribution.lime import lime
-from cawe_jax.attribution.lrp import lrp
-from cawe_jax.attribution.random_ranking import random_ranking
-from cawe_jax.attribution.rise import rise
+from cawe_jax.attribution.guided_relu import guided_backprop
+from cawe_jax.attribution.local_surrogate import lime
+from cawe_jax.attribution.random_masks import rise
+from cawe_jax.attribution.random_order import random_ranking
+from cawe_jax.attribution.relevance_propagation import lrp
 
 __all__ = [
   "Attribution",

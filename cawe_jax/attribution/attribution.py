@@ -1,4 +1,4 @@
-"""What an attribution method is: a name, a representation, and a function of images.
+"""What an attribution method is: a part that ranks the entries of an image.
 
 An attribution says how much each entry of an image's representation matters for one
 output of a network. Only the order of its numbers is compared (rate-distortion curves,
@@ -9,66 +9,103 @@ Batches mean nothing: the noise of an image depends on the key and on its own pi
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import checks
 from cawe_jax.attribution import inside
 from cawe_jax.attribution.samples import Batch, Sum, evaluate
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.engine import checks
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.part import Part
 from cawe_jax.representations import pixel
-from cawe_jax.types import Array, Relevance, Transform
+from cawe_jax.types import (
+  Array,
+  Image,
+  Images,
+  Key,
+  Keys,
+  Relevance,
+  Target,
+  Targets,
+  Transform,
+)
 
 
-class Attribution(NamedTuple):
-  """An attribution method; hashable, and equal to another from equal arguments.
+class Attribution(Part, abc.ABC):
+  """An attribution method: settings are structure, arrays it is given are data.
 
   Attributes:
-    name: How it was made, e.g. ``integrated_gradients(num_steps=100, baseline=0.0)``.
     transform: Whose entries are ranked: pixels for all but random rankings.
-    attribute: ``(classifier, images [B, H, W, C], targets [B], keys [B]) -> relevance``
-      without the checks; every image has a key of its own.
 
   Example:
     >>> from cawe_jax.attribution import gradient_x_input
     >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
     >>> classifier = Classifier(linear, jnp.arange(8.0).reshape(4, 2), 2)
-    >>> images = jnp.full((1, 2, 2, 1), 0.5)
-    >>> relevance = gradient_x_input()(classifier, images, [1], jax.random.key(0))
+    >>> image = jnp.full((2, 2, 1), 0.5)
+    >>> relevance = gradient_x_input()(classifier, image)
     >>> relevance[0].shape, relevance[0].ravel().tolist()
-    ((1, 1, 2, 2, 1), [0.5, 1.5, 2.5, 3.5])
+    ((1, 2, 2, 1), [0.5, 1.5, 2.5, 3.5])
   """
 
-  name: str
-  transform: Transform
-  attribute: Callable[[Classifier, Array, Array, Array], Relevance]
+  transform: ClassVar[Transform] = pixel()
 
-  def __call__(
-    self, classifier: Classifier, images: Array, targets: Any, key: Array
+  @abc.abstractmethod
+  def attribute(
+    self, classifier: Classifier, images: Images, targets: Targets, keys: Keys
   ) -> Relevance:
+    """The relevance, of arguments that were checked.
+
+    Args:
+      classifier: The network.
+      images: ``[B, H, W, C]``.
+      targets: ``[B]``.
+      keys: Each image's own, ``[B]``.
+    """
+
+  def check_call(self, classifier: Classifier, images: Images) -> None:
+    """Refuse a network or images that the method is not for; nothing is computed.
+
+    Raises:
+      ValueError: One line that says what is in the way.
+    """
+
+  @own_rules()
+  def __call__(
+    self,
+    classifier: Classifier,
+    images: Image | Images,
+    targets: Any = None,
+    key: Key | None = None,
+  ) -> tuple[Array, ...]:
     """Relevance of every entry for the target's output.
 
     Args:
       classifier: The network.
-      images: ``[B, H, W, C]``, float in [0, 1].
-      targets: Output that is explained, an integer in ``[0, K)`` for each image, or one
-        for all.
-      key: A typed key, ``jax.random.key(0)``; not used by methods without randomness.
+      images: ``[H, W, C]`` or ``[B, H, W, C]``, float in [0, 1].
+      targets: Output that is explained, by index or by name, for each image, or one for
+        all. By default the largest, which a regression must not leave open.
+      key: A typed key, by default ``jax.random.key(0)``; not used by methods without
+        randomness.
 
     Returns:
-      One leaf ``[B, orientations, h, w, 1]`` per noise group of the transform.
+      One leaf ``[orientations, h, w, 1]`` per noise group of the transform; for a batch
+      with a leading axis.
 
     Raises:
       ValueError: An argument is out of range, the method is not for this network, or
         the network returned NaN.
     """
+    is_single = np.ndim(images) == 3
     images, targets = check_arguments(classifier, images, targets)
+    key = jax.random.key(0) if key is None else key
     checks.check_key(key)
+    self.check_call(classifier, images)
     ids = checks.check_ids(None, images)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, ids)
     relevance = self.attribute(classifier, jnp.asarray(images), targets, keys)
@@ -77,53 +114,56 @@ class Attribution(NamedTuple):
         f"{self.name} found NaN or infinite numbers; outputs and gradients of "
         f"classifier {classifier.name!r} must be finite on images in [0, 1]"
       )
-    return relevance
+    return tuple(leaf[0] for leaf in relevance) if is_single else relevance
 
 
 def check_arguments(
-  classifier: Classifier, images: Array, targets: Any
-) -> tuple[np.ndarray, Array]:
-  """Images and int32 targets ``[B]``.
+  classifier: Classifier, images: Image | Images, targets: Any
+) -> tuple[np.ndarray, Targets]:
+  """Images ``[B, H, W, C]`` and int32 targets ``[B]``, of one image or of B.
 
   Raises:
     ValueError: One line that names the argument, its value and what is allowed.
   """
-  if np.ndim(images) != 4:
-    raise ValueError(f"images has shape {np.shape(images)}; it must be [B, H, W, C]")
   batch = checks.check_images(images)
-  wanted = checks.check_integers("targets", targets, len(batch))
-  if wanted is None:
-    raise ValueError("targets is None; it must be one integer or one for each image")
+  wanted = checks.check_targets(classifier, targets, len(batch))
   num_outputs = inside.look_inside(classifier, batch).num_outputs
+  if wanted is None:
+    checks.check_choice(classifier, num_outputs)
+    return batch, _largest_outputs(classifier, batch)
   if wanted.max() >= num_outputs:
     raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_outputs - 1}")
   return batch, jnp.asarray(wanted, jnp.int32)
 
 
-def pixel_attribution(name: str, what: Sum) -> Attribution:
-  """An attribution of pixels from a sum whose result is a map ``[B, H, W]``."""
+@jax.jit
+def _largest_outputs(classifier: Classifier, images: Images) -> Targets:
+  """Which output of each of B images is the largest, ``[B]``; one image at a time."""
+
+  def largest(image: Image) -> Target:
+    return jnp.argmax(classifier(image[None])[0]).astype(jnp.int32)
+
+  return jax.lax.map(largest, images)
+
+
+class PixelAttribution(Attribution, Sum):
+  """An attribution of pixels that is a sum over samples, a map ``[B, H, W]``."""
+
+  def extra(self, images: Images) -> Any:
+    """What its terms know of each image besides the image, a pytree."""
+    return ()
 
   def attribute(
-    classifier: Classifier, images: Array, targets: Array, keys: Array
+    self, classifier: Classifier, images: Images, targets: Targets, keys: Keys
   ) -> Relevance:
-    return pixel_relevance(evaluate(what, classifier, Batch(images, targets, keys)))
-
-  return Attribution(name, pixel(), attribute)
-
-
-def pixel_relevance(maps: Array) -> Relevance:
-  """Maps ``[B, H, W]`` as the relevance of pixels."""
-  return (maps[:, None, :, :, None],)
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-  """Refuse what is no integer, or less than the least."""
-  if isinstance(value, bool) or not isinstance(value, int) or value < least:
-    raise ValueError(f"{name} is {value}; it must be an integer, at least {least}")
+    """The sum's map as the relevance of pixels."""
+    batch = Batch(images, targets, keys, self.extra(images))
+    maps = evaluate(self, classifier, batch)
+    return (maps[:, None, :, :, None],)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-  """Refuse what is not finite or outside ``[low, high]``."""
+  """Refuse a value that is not finite, or lies outside ``[low, high]``."""
   if not (math.isfinite(value) and low <= value <= high):
     upper = f" and at most {high}" if math.isfinite(high) else ""
     raise ValueError(f"{name} is {value}; it must be finite, at least {low}{upper}")

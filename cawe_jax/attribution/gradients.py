@@ -7,28 +7,27 @@ for a classifier the logit before the softmax, as Captum does it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax.attribution import samples
 from cawe_jax.attribution.attribution import (
-  Attribution,
-  Relevance,
+  PixelAttribution,
   check_arguments,
-  check_count,
   check_range,
-  pixel_attribution,
 )
-from cawe_jax.attribution.samples import Batch, Sum, as_it_is
+from cawe_jax.attribution.baselines import Baseline, as_baseline
+from cawe_jax.attribution.samples import Batch, Maps, Samples, Sum, evaluate
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.memo import memoised
-from cawe_jax.types import Array
+from cawe_jax.methods.contracts import check_count
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.part import setting
+from cawe_jax.types import Array, Image, Images, Key, PerImage, Scalar
 
 
-@memoised
-def gradient_x_input() -> Attribution:
+class gradient_x_input(PixelAttribution):
   """The gradient times the image, signed, summed over colours.
 
   Example:
@@ -39,16 +38,14 @@ def gradient_x_input() -> Attribution:
     Shrikumar et al., Not Just a Black Box, 2016.
   """
 
-  def term(classifier: Classifier, rows: Batch, _: Array) -> Array:
+  def term(self, classifier: Classifier, rows: Batch, samples: Samples) -> Maps:
+    """The gradient of each row times its image."""
     gradient = output_gradients(classifier, rows.images, rows.targets)
     return jnp.sum(rows.images * gradient, -1)
 
-  return pixel_attribution("gradient_x_input()", Sum(term, as_it_is))
 
-
-@memoised
-def integrated_gradients(num_steps: int = 100, baseline: float = 0.0) -> Attribution:
-  r"""Gradients along the straight path from a uniform grey image, times the way.
+class integrated_gradients(PixelAttribution):
+  r"""Gradients along the straight path from an image that shows nothing, times the way.
 
   .. math:: R_i = (x_i - b) \int_0^1 \partial_i f_t(b + a (x - b))\, da
 
@@ -58,10 +55,12 @@ def integrated_gradients(num_steps: int = 100, baseline: float = 0.0) -> Attribu
 
   Args:
     num_steps: Gradients of each image, at least 1; 100 in Kolek et al., ECCV 2022.
-    baseline: Grey value b of the image that shows nothing, in [0, 1].
+    baseline: The image b that shows nothing: a grey value in [0, 1], or an image
+      ``[H, W, C]`` in [0, 1], which is data: another one compiles nothing.
 
   Raises:
-    ValueError: An argument is out of range.
+    ValueError: An argument is out of range; or, when it is called, the baseline has
+      another shape than the images.
 
   Example:
     >>> integrated_gradients().name
@@ -70,24 +69,63 @@ def integrated_gradients(num_steps: int = 100, baseline: float = 0.0) -> Attribu
   References:
     Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
   """
-  check_count("num_steps", num_steps)
-  check_range("baseline", baseline, 0, 1)
-  nodes, weights = np.polynomial.legendre.leggauss(num_steps)
-  # From [-1, 1], where they are defined, to [0, 1].
-  positions, shares = np.float32((nodes + 1) / 2), np.float32(weights / 2)
 
-  def term(classifier: Classifier, rows: Batch, steps: Array) -> Array:
-    way = rows.images - baseline
-    position = jnp.asarray(positions)[steps][:, None, None, None]
-    gradient = output_gradients(classifier, baseline + position * way, rows.targets)
-    return jnp.asarray(shares)[steps][:, None, None] * jnp.sum(way * gradient, -1)
+  num_steps: int = setting(default=100)
+  baseline: Any = 0.0
 
-  name = f"integrated_gradients(num_steps={num_steps}, baseline={baseline})"
-  return pixel_attribution(name, Sum(term, as_it_is, num_steps))
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "baseline", as_baseline(self.baseline))
+    super().__post_init__()
+
+  def check(self) -> None:
+    """Refuse a number of steps below 1."""
+    check_count("num_steps", self.num_steps)
+
+  def check_call(self, classifier: Classifier, images: Images) -> None:
+    """Refuse a baseline of another shape."""
+    self.baseline.check_shape(images)
+
+  def num_terms(self) -> int:
+    """One for each step."""
+    return self.num_steps
+
+  def term(self, classifier: Classifier, rows: Batch, samples: Samples) -> Maps:
+    """The way times the gradient at each row's step, times its share."""
+    nodes, weights = np.polynomial.legendre.leggauss(self.num_steps)
+    # From [-1, 1], where they are defined, to [0, 1].
+    positions, shares = np.float32((nodes + 1) / 2), np.float32(weights / 2)
+    start = self.baseline(rows.images)
+    way = rows.images - start
+    position = jnp.asarray(positions)[samples][:, None, None, None]
+    gradient = output_gradients(classifier, start + position * way, rows.targets)
+    return jnp.asarray(shares)[samples][:, None, None] * jnp.sum(way * gradient, -1)
 
 
-@memoised
-def smooth_grad(num_samples: int = 10, sigma: float = 0.1) -> Attribution:
+class _Noisy(PixelAttribution):
+  """A statistic of the gradient over noisy copies of the image."""
+
+  least_samples: ClassVar[int] = 1
+  num_samples: int = setting(default=10)
+  sigma: float = setting(default=0.1)
+
+  def check(self) -> None:
+    """Refuse too few samples and a negative deviation."""
+    check_count("num_samples", self.num_samples, least=self.least_samples)
+    check_range("sigma", self.sigma, 0, np.inf)
+
+  def num_terms(self) -> int:
+    """One for each noisy copy."""
+    return self.num_samples
+
+  def gradients(self, classifier: Classifier, rows: Batch, samples: Samples) -> Images:
+    """The gradient at each noisy copy, ``[R, H, W, C]``."""
+    images = rows.images
+    normal = jax.vmap(noise_of_draw, (0, 0, None, None))
+    noise = normal(rows.keys, samples, images.shape[1:], images.dtype)
+    return output_gradients(classifier, images + self.sigma * noise, rows.targets)
+
+
+class smooth_grad(_Noisy):
   """The mean gradient at noisy copies of the image; its size, summed over colours.
 
   The copies have Gaussian noise added and may leave [0, 1]. Absolute values are taken
@@ -108,26 +146,22 @@ def smooth_grad(num_samples: int = 10, sigma: float = 0.1) -> Attribution:
   References:
     Smilkov et al., SmoothGrad: removing noise by adding noise, 2017.
   """
-  check_count("num_samples", num_samples)
-  check_range("sigma", sigma, 0, np.inf)
 
-  def term(classifier: Classifier, rows: Batch, draws: Array) -> Array:
-    return _noisy_gradients(classifier, rows, draws, sigma) / num_samples
+  def term(self, classifier: Classifier, rows: Batch, samples: Samples) -> Images:
+    """The share of each row in the mean."""
+    return self.gradients(classifier, rows, samples) / self.num_samples
 
-  def finish(classifier: Classifier, batch: Batch, mean: Array) -> Array:
-    return jnp.sum(jnp.abs(mean), -1)
-
-  name = f"smooth_grad(num_samples={num_samples}, sigma={sigma})"
-  return pixel_attribution(name, Sum(term, finish, num_samples))
+  def finish(self, classifier: Classifier, batch: Batch, sums: Images) -> Maps:
+    """The size of the mean."""
+    return jnp.sum(jnp.abs(sums), -1)
 
 
-@memoised
-def var_grad(num_samples: int = 10, sigma: float = 0.1) -> Attribution:
+class var_grad(_Noisy):
   """The variance of the gradient over noisy copies of the image, summed over colours.
 
   Args:
     num_samples: Noisy copies of each image, at least 2.
-    sigma: As for :func:`smooth_grad`.
+    sigma: As for :class:`smooth_grad`.
 
   Raises:
     ValueError: An argument is out of range.
@@ -140,44 +174,45 @@ def var_grad(num_samples: int = 10, sigma: float = 0.1) -> Attribution:
     Adebayo et al., Local Explanation Methods for Deep Neural Networks Lack Sensitivity
     to Parameter Values, 2018.
   """
-  check_count("num_samples", num_samples, 2)
-  check_range("sigma", sigma, 0, np.inf)
 
-  def term(classifier: Classifier, rows: Batch, draws: Array) -> tuple[Array, Array]:
-    gradient = _noisy_gradients(classifier, rows, draws, sigma)
-    return gradient / num_samples, gradient**2 / num_samples
+  least_samples: ClassVar[int] = 2
+
+  def term(
+    self, classifier: Classifier, rows: Batch, samples: Samples
+  ) -> tuple[Images, Images]:
+    """The share of each row in the mean, and in the mean of squares."""
+    gradient = self.gradients(classifier, rows, samples)
+    return gradient / self.num_samples, gradient**2 / self.num_samples
 
   def finish(
-    classifier: Classifier, batch: Batch, moments: tuple[Array, Array]
-  ) -> Array:
-    mean, square = moments
+    self, classifier: Classifier, batch: Batch, sums: tuple[Images, Images]
+  ) -> Maps:
+    """The mean of squares minus the square of the mean."""
+    mean, square = sums
     return jnp.sum(jnp.maximum(square - mean**2, 0), -1)
 
-  name = f"var_grad(num_samples={num_samples}, sigma={sigma})"
-  return pixel_attribution(name, Sum(term, finish, num_samples))
 
-
+@own_rules()
 def completeness(
   classifier: Classifier,
-  images: Array,
-  targets: Array,
-  relevance: Relevance,
-  baseline: float = 0.0,
-) -> Array:
+  images: Image | Images,
+  targets: Any,
+  relevance: tuple[Array, ...],
+  baseline: Any = 0.0,
+) -> PerImage | Scalar:
   r"""How far the relevance is from adding up to the change of the target's output.
 
   .. math:: \Bigl(\sum_i R_i - (f_t(x) - f_t(b))\Bigr) / |f_t(x) - f_t(b)|
 
   Args:
     classifier: The network.
-    images: ``[B, H, W, C]`` in [0, 1].
-    targets: Explained output of each, as the relevance has it.
-    relevance: As an attribution returned it, e.g. :func:`integrated_gradients`.
-    baseline: Grey value of the image that shows nothing.
+    images: ``[H, W, C]`` or ``[B, H, W, C]``, in [0, 1].
+    targets: Explained output of each, as the relevance has it; by default the largest.
+    relevance: As an attribution returned it, e.g. :class:`integrated_gradients`.
+    baseline: The image that shows nothing, as for :class:`integrated_gradients`.
 
   Returns:
-    Relative error of each image, ``[B]``; 0 is complete. NaN where both outputs are
-    equal.
+    Relative error, of a batch ``[B]``; 0 is complete. NaN where both outputs are equal.
 
   Raises:
     ValueError: An argument is out of range.
@@ -190,14 +225,16 @@ def completeness(
     >>> completeness(classifier, images, 1, relevance).tolist()
     [0.0]
   """
+  is_single = np.ndim(images) == 3
   images, targets = check_arguments(classifier, images, targets)
-  check_range("baseline", baseline, 0, 1)
-  # The path from image to baseline has two ends, which are two samples.
+  start = as_baseline(baseline)
+  start.check_shape(images)
   batch = Batch(jnp.asarray(images), targets, jnp.zeros(len(images)))
-  change = samples.evaluate(_change(baseline), classifier, batch)
-  total = sum(jnp.sum(leaf, (1, 2, 3, 4)) for leaf in relevance)
+  change = evaluate(_change(start), classifier, batch)
+  total = sum(jnp.sum(leaf, (-4, -3, -2, -1)) for leaf in jax.device_get(relevance))
   known = jnp.where(change != 0, jnp.abs(change), jnp.nan)
-  return (total - change) / known
+  error = (total - change) / known
+  return error[0] if is_single else error
 
 
 def output_gradients(
@@ -215,26 +252,26 @@ def output_gradients(
   return pull_back(chosen)[0]
 
 
-def _noisy_gradients(
-  classifier: Classifier, rows: Batch, draws: Array, sigma: float
-) -> Array:
-  noise = jax.vmap(noise_of_draw, (0, 0, None))(rows.keys, draws, rows.images.shape[1:])
-  return output_gradients(classifier, rows.images + sigma * noise, rows.targets)
-
-
-def noise_of_draw(key: Array, draw: Array, image_shape: tuple[int, ...]) -> Array:
+def noise_of_draw(
+  key: Key, draw: Array, image_shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> Image:
   """Standard normal noise ``[H, W, C]``; more draws of an image keep the first ones."""
-  return jax.random.normal(jax.random.fold_in(key, draw), image_shape)
+  return jax.random.normal(jax.random.fold_in(key, draw), image_shape, dtype)
 
 
-@memoised
-def _change(baseline: float) -> Sum:
-  """From the baseline's output to the image's, ``[B]``."""
+class _change(Sum):
+  """From the baseline's output to the image's, ``[B]``: the path has two ends."""
 
-  def term(classifier: Classifier, rows: Batch, end: Array) -> Array:
-    at_image = (end == 1)[:, None, None, None]
-    outputs = classifier(jnp.where(at_image, rows.images, baseline))
+  baseline: Baseline
+
+  def num_terms(self) -> int:
+    """Two."""
+    return 2
+
+  def term(self, classifier: Classifier, rows: Batch, samples: Samples) -> PerImage:
+    """The output at the image, or less the output at the baseline."""
+    at_image = (samples == 1)[:, None, None, None]
+    start = self.baseline(rows.images)
+    outputs = classifier(jnp.where(at_image, rows.images, start))
     chosen = jnp.take_along_axis(outputs, rows.targets[:, None], 1)[:, 0]
-    return jnp.where(end == 1, chosen, -chosen)
-
-  return Sum(term, as_it_is, 2)
+    return jnp.where(samples == 1, chosen, -chosen)

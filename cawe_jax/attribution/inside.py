@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 
 from cawe_jax.classifiers import layers
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.types import Array
+from cawe_jax.types import Array, BatchOfOutputs, Images
 
 LINEAR = (
   layers.Convolution,
@@ -34,7 +35,6 @@ _RELUS = (layers.relu, layers.relu6)
 _PASSED = (layers.Normalisation, layers.Add, layers.MaxPool, layers.SpatialMean)
 
 Interceptor = Callable[..., Any]
-# Whoever compiled `apply` beforehand gets another program where layers are intercepted.
 _TRACED = jax.make_user_context(None)
 
 
@@ -46,16 +46,35 @@ class Inside(NamedTuple):
     layers: How many calls of layers were seen.
     unsuitable: Names of layers and activations that a convolutional network with ReLU
       does not have.
-    feature_maps: Shape ``(h, w, C)`` of whatever :data:`POOLS` were called with.
   """
 
   num_outputs: int
   layers: int
   unsuitable: tuple[str, ...]
-  feature_maps: tuple[tuple[int, ...], ...]
 
 
-def look_inside(classifier: Classifier, images: Array) -> Inside:
+class Signature(NamedTuple):
+  """A network and one image without their numbers: what a trace depends on."""
+
+  structure: Any
+  shapes: tuple[tuple, ...]
+  image: tuple
+
+  @classmethod
+  def of(cls, network: Any, images: Array) -> Signature:
+    """The signature of a network, a pytree, and of one of the images."""
+    leaves, structure = jax.tree.flatten(network)
+    shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
+    return cls(structure, shapes, ((1, *images.shape[1:]), jnp.result_type(images)))
+
+  def trace(self, function: Callable[[Any, Array], Any]) -> Any:
+    """Shapes of what a function of them returns; nothing is computed."""
+    leaves = [jax.ShapeDtypeStruct(*shape) for shape in self.shapes]
+    network = jax.tree.unflatten(self.structure, leaves)
+    return jax.eval_shape(function, network, jax.ShapeDtypeStruct(*self.image))
+
+
+def look_inside(classifier: Classifier, images: Images) -> Inside:
   """See the layers that a network calls; it is traced once for a shape, not run.
 
   Args:
@@ -66,15 +85,12 @@ def look_inside(classifier: Classifier, images: Array) -> Inside:
     >>> from cawe_jax.classifiers import from_function
     >>> brightness = from_function(lambda images: images.mean((1, 2, 3))[:, None], 8)
     >>> look_inside(brightness, jnp.zeros((2, 8, 8, 1)))
-    Inside(num_outputs=1, layers=0, unsuitable=(), feature_maps=())
+    Inside(num_outputs=1, layers=0, unsuitable=())
   """
-  leaves, structure = jax.tree.flatten(classifier)
-  shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-  image = (1, *images.shape[1:]), jnp.result_type(images)
-  return _look_inside(structure, shapes, image)
+  return _look_inside(Signature.of(classifier, images))
 
 
-def check_relu_network(method: str, classifier: Classifier, images: Array) -> None:
+def check_relu_network(method: str, classifier: Classifier, images: Images) -> None:
   """Refuse a network that is not convolutional with ReLU throughout.
 
   Raises:
@@ -95,8 +111,8 @@ def check_relu_network(method: str, classifier: Classifier, images: Array) -> No
 
 
 def intercepted(
-  interceptor: Interceptor, classifier: Classifier, images: Array
-) -> Array:
+  interceptor: Interceptor, classifier: Classifier, images: Images
+) -> BatchOfOutputs:
   """Outputs ``[N, K]`` with every call of a layer going through the interceptor.
 
   Args:
@@ -118,8 +134,13 @@ def intercepted(
     finally:
       busy = False
 
-  with _TRACED(object()), nn.intercept_methods(guarded):
+  with traced_anew(), nn.intercept_methods(guarded):
     return classifier(images)
+
+
+def traced_anew() -> AbstractContextManager[Any]:
+  """Whoever compiled ``apply`` beforehand gets another program inside the block."""
+  return _TRACED(object())
 
 
 def _is_leaf(module: nn.Module) -> bool:
@@ -131,24 +152,16 @@ def _is_leaf(module: nn.Module) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _look_inside(structure: Any, shapes: tuple[tuple, ...], image: tuple) -> Inside:
+def _look_inside(signature: Signature) -> Inside:
   calls: list[str | None] = []
-  feature_maps: list[tuple[int, ...]] = []
 
   def record(layer: Callable, args: Any, kwargs: Any, context: Any) -> Any:
     calls.append(_unsuitable(context.module))
-    if isinstance(context.module, POOLS):
-      feature_maps.append(args[0].shape[1:])
     return layer(*args, **kwargs)
 
-  leaves = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
-  outputs = jax.eval_shape(
-    functools.partial(intercepted, record),
-    jax.tree.unflatten(structure, leaves),
-    jax.ShapeDtypeStruct(*image),
-  )
+  outputs = signature.trace(functools.partial(intercepted, record))
   names = sorted({name for name in calls if name})
-  return Inside(outputs.shape[1], len(calls), tuple(names), tuple(feature_maps))
+  return Inside(outputs.shape[1], len(calls), tuple(names))
 
 
 def _unsuitable(module: nn.Module) -> str | None:

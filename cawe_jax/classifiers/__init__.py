@@ -8,13 +8,13 @@ from cawe_jax.classifiers.adapters import (
 )
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.classifiers.numerics import in_bfloat16
-from cawe_jax.classifiers.outputs import Output, regression, sigmoid, softmax
 from cawe_jax.classifiers.registry import (
   classifier_info,
   classifier_names,
   load_classifier,
 )
 from cawe_jax.classifiers.torch_bridge import from_torch
+from cawe_jax.outputs import Output, regression, sigmoid, softmax
 
 __all__ = [
   "Classifier",

@@ -10,30 +10,32 @@ itself (:func:`check_classifier` tries).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.classifiers.outputs import Output, softmax
-from cawe_jax.types import Array
+from cawe_jax.classifiers.classifier import Apply, Classifier
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.objective import Classifier as Network
+from cawe_jax.outputs import Output, softmax
+from cawe_jax.types import BatchOfOutputs, Images
 
-_SOFTMAX = softmax()
 Size = int | tuple[int, int]
 
 
 def from_function(
-  fn: Callable[[Array], Array],
+  fn: Network,
   input_size: Size,
   *,
   class_names: Sequence[str] | None = None,
   name: str = "function",
-  output: Output = _SOFTMAX,
+  output: Output = softmax(),
 ) -> Classifier:
   """A classifier from a JAX function of images.
 
@@ -65,7 +67,7 @@ def from_linen(
   arguments: Mapping[str, Any] | None = None,
   class_names: Sequence[str] | None = None,
   name: str | None = None,
-  output: Output = _SOFTMAX,
+  output: Output = softmax(),
 ) -> Classifier:
   """A classifier from a Flax linen module.
 
@@ -75,7 +77,8 @@ def from_linen(
   Args:
     module: Its call takes images ``[N, H, W, C]`` in [0, 1].
     variables: What ``module.init`` returned or training left: all collections, with
-      ``params``, ``batch_stats``, ...
+      ``params``, ``batch_stats``, ... They are copied, so that a later training step
+      may donate them.
     input_size: As for :func:`from_function`.
     arguments: Further keyword arguments of the call, e.g. ``{"train": False}``.
     class_names: As for :func:`from_function`.
@@ -99,7 +102,8 @@ def from_linen(
     )
   apply = _Linen(module, tuple(sorted((arguments or {}).items())))
   name = name or type(module).__name__
-  return _make(apply, dict(variables), input_size, class_names, name, output)
+  params = jax.tree.map(jnp.copy, dict(variables))
+  return _make(apply, params, input_size, class_names, name, output)
 
 
 def from_nnx(
@@ -108,12 +112,13 @@ def from_nnx(
   *,
   class_names: Sequence[str] | None = None,
   name: str | None = None,
-  output: Output = _SOFTMAX,
+  output: Output = softmax(),
 ) -> Classifier:
   """A classifier from a Flax NNX module, as it is now.
 
-  The classifier has a copy in evaluation mode (``eval()``: no dropout, running
-  statistics of batch normalisation); the model itself is not touched.
+  The classifier has a copy of the arrays, in evaluation mode (``eval()``: no dropout,
+  running statistics of batch normalisation); the model itself is not touched, and can
+  be trained on.
 
   Args:
     model: Its call takes images ``[N, H, W, C]`` in [0, 1].
@@ -132,11 +137,25 @@ def from_nnx(
   copy = nnx.clone(model)
   copy.eval()
   graph, state = nnx.split(copy)
+  # A clone shares the arrays, which a training step may donate.
+  state = jax.tree.map(jnp.copy, state)
   name = name or type(model).__name__
   return _make(_Nnx(graph), state, input_size, class_names, name, output)
 
 
-def check_classifier(classifier: Classifier, images: Array) -> None:
+def nnx_model(classifier: Classifier) -> nnx.Module | None:
+  """A new copy of the model that :func:`from_nnx` was given; None of other classifiers.
+
+  Example:
+    >>> nnx_model(from_function(lambda images: images.mean((1, 2)), 8)) is None
+    True
+  """
+  apply = classifier.apply
+  return nnx.merge(apply.graph, classifier.params) if isinstance(apply, _Nnx) else None
+
+
+@own_rules()
+def check_classifier(classifier: Classifier, images: Images) -> None:
   """Try what no type can promise, on real images.
 
   Args:
@@ -176,22 +195,23 @@ def check_classifier(classifier: Classifier, images: Array) -> None:
 
 
 def _make(
-  apply: Callable[[Any, Array], Array],
+  apply: Apply,
   params: Any,
   input_size: Size,
   class_names: Sequence[str] | None,
   name: str,
   output: Output,
 ) -> Classifier:
-  names = None if class_names is None else tuple(class_names)
+  # The classifier makes a tuple of any sequence, and refuses what is none.
+  names: Any = class_names
   return Classifier(apply, params, input_size, names, name, output)
 
 
 @dataclass(frozen=True)
 class _Function:
-  fn: Callable[[Array], Array]
+  fn: Network
 
-  def __call__(self, params: tuple[()], images: Array) -> Array:
+  def __call__(self, params: tuple[()], images: Images) -> BatchOfOutputs:
     return self.fn(images)
 
 
@@ -200,7 +220,7 @@ class _Linen:
   module: nn.Module
   arguments: tuple[tuple[str, Any], ...]
 
-  def __call__(self, params: Any, images: Array) -> Any:
+  def __call__(self, params: Any, images: Images) -> Any:
     return self.module.apply(params, images, mutable=False, **dict(self.arguments))
 
 
@@ -208,5 +228,5 @@ class _Linen:
 class _Nnx:
   graph: nnx.GraphDef
 
-  def __call__(self, params: nnx.State, images: Array) -> Array:
+  def __call__(self, params: nnx.State, images: Images) -> BatchOfOutputs:
     return nnx.merge(self.graph, params)(images)

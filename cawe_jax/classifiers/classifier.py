@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Set
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax.classifiers.outputs import Output, softmax
-from cawe_jax.types import Array
+from cawe_jax.outputs import Output, softmax
+from cawe_jax.types import BatchOfOutputs, Images
+
+
+class Apply(Protocol):
+  """A network: a function, or anything that is called like one."""
+
+  def __call__(self, params: Any, images: Images, /) -> BatchOfOutputs:
+    """The outputs of each image, which depend on that image alone.
+
+    Args:
+      params: The classifier's, a pytree of arrays.
+      images: In [0, 1]; what normalises them is part of the network.
+    """
+    ...
 
 
 @jax.tree_util.register_dataclass
@@ -23,13 +36,14 @@ class Classifier:
   other weights need no other program. Normalisation lives inside ``apply``.
 
   Attributes:
-    apply: ``(params, images [N, H, W, C] in [0, 1]) -> outputs [N, K]``, by default
-      logits; each image's outputs must depend on that image alone.
+    apply: An :class:`Apply`, ``(params, images [N, H, W, C] in [0, 1]) ->
+      outputs [N, K]``, by default logits; each image's outputs must depend on that
+      image alone.
     params: Pytree of arrays.
     input_size: ``(H, W)`` that the network was made for, or one int for both.
-    class_names: One name per class, label or output, or None.
+    class_names: One name per class, label or output, in their order, or None.
     name: For settings and figures.
-    output: What the outputs mean: see :mod:`cawe_jax.classifiers.outputs`.
+    output: What the outputs mean: see :mod:`cawe_jax.outputs`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -41,7 +55,7 @@ class Classifier:
     1
   """
 
-  apply: Callable[[Any, Array], Array] = dataclasses.field(metadata={"static": True})
+  apply: Apply = dataclasses.field(metadata={"static": True})
   params: Any
   input_size: int | tuple[int, int] = dataclasses.field(metadata={"static": True})
   class_names: tuple[str, ...] | None = dataclasses.field(
@@ -52,19 +66,20 @@ class Classifier:
 
   def __post_init__(self) -> None:
     # Static fields are compared and hashed, which lists cannot be.
-    for name in ("input_size", "class_names"):
-      value = getattr(self, name)
-      if isinstance(value, list):
-        object.__setattr__(self, name, tuple(value))
+    if isinstance(self.input_size, list):
+      object.__setattr__(self, "input_size", tuple(self.input_size))
+    if self.class_names is not None:
+      object.__setattr__(self, "class_names", _checked_names(self.class_names))
 
-  def __call__(self, images: Array) -> Array:
+  def __call__(self, images: Images) -> BatchOfOutputs:
     """Outputs ``[N, K]`` of images ``[N, H, W, C]`` in [0, 1], at least float32.
 
     A network may compute in half precision, whose probabilities near 1 are 0.004 apart;
     what is computed from its outputs does not.
 
     Raises:
-      ValueError: ``apply`` returned anything but floating-point numbers ``[N, K]``.
+      ValueError: ``apply`` returned anything but floating-point numbers ``[N, K]``, or
+        there are not K class names.
     """
     outputs = self.apply(self.params, images)
     if not isinstance(outputs, jax.Array | np.ndarray):
@@ -74,11 +89,24 @@ class Classifier:
     elif not jnp.issubdtype(outputs.dtype, jnp.floating):
       got = f"type {outputs.dtype}"
     else:
-      return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+      self.check_num_names(outputs.shape[1])
+      return outputs.astype(np.promote_types(outputs.dtype, np.float32))
     raise ValueError(
       f"classifier {self.name!r} returned {got} for {len(images)} images; it must be "
       f"floating-point numbers [{len(images)}, K]"
     )
+
+  def check_num_names(self, num_outputs: int) -> None:
+    """Check that there is one class name per output, or none at all.
+
+    Raises:
+      ValueError: There are more or fewer.
+    """
+    if self.class_names and len(self.class_names) != num_outputs:
+      raise ValueError(
+        f"classifier {self.name!r} has {len(self.class_names)} class_names and "
+        f"{num_outputs} outputs; there must be one name per output"
+      )
 
   def class_name(self, index: int) -> str:
     """The name of a class, or e.g. ``class 7`` where there are no names."""
@@ -119,3 +147,17 @@ class Classifier:
       f"target {target!r} is no class of {self.name}; allowed is a class index or "
       f"a class name{hint}"
     )
+
+
+def _checked_names(names: Any) -> tuple[str, ...]:
+  """Class names as a tuple, whatever sequence they were."""
+  if isinstance(names, str | bytes | Mapping | Set):
+    raise ValueError(
+      f"class_names is a {type(names).__name__}; it must be a list with one name per "
+      "output, in the order of the outputs"
+    )
+  names = tuple(names)
+  wrong = next((name for name in names if not isinstance(name, str)), None)
+  if wrong is not None:
+    raise ValueError(f"class_names has the entry {wrong!r:.80}; names must be text")
+  return names

@@ -3,7 +3,7 @@
 A network says in a :data:`Layout` which tensors become the parameters of which of its
 layers. What those tensors must look like follows from the module's own parameters, so
 one function converts every network and nothing is dropped silently: a tensor that is
-missing, extra or misshapen is an error that lists all of them.
+missing, extra or misshapen is an error that names it.
 
 Three things that follow a matrix product at inference are folded into it, which is
 exact: batch normalisation, ConvNeXt's layer scale, and the bias before either. The
@@ -12,6 +12,7 @@ arithmetic of folding is done in 64 bits.
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 Shape = tuple[int, ...]
+_MANY = 6
+_COUNTERS = (".num_batches_tracked", "n_averaged")
 
 
 class Source(NamedTuple):
@@ -85,7 +88,7 @@ def expected_tensors(
 
   Args:
     layout: The names.
-    shapes: Of the module's parameters, from :func:`parameter_shapes`.
+    shapes: The shapes of the module's parameters, from :func:`parameter_shapes`.
 
   Returns:
     By tensor name its shape; several where a matrix may come as a 1 x 1 convolution or
@@ -125,23 +128,21 @@ def convert(
   """A module's parameters from a checkpoint's tensors.
 
   Args:
-    tensors: Names and arrays as PyTorch saves them; ``num_batches_tracked``, which only
-      training uses, may be among them.
+    tensors: Names and arrays as PyTorch saves them. The counters of batches and of
+      averaged models, which only training uses, may be among them.
     layouts: By whose names they are. The one that knows most of the tensors is taken.
-    shapes: Of the module's parameters, from :func:`parameter_shapes`.
+    shapes: The shapes of the module's parameters, from :func:`parameter_shapes`.
     name: What errors call the network.
-    dtype: Of the result.
+    dtype: The type of the result.
 
   Returns:
     Arrays by path, of exactly the given shapes.
 
   Raises:
-    ValueError: Tensors are missing, extra or misshapen; all of them are listed.
+    ValueError: Tensors are missing, extra or misshapen; the first are listed.
   """
   tensors = {
-    key: value
-    for key, value in tensors.items()
-    if not key.endswith(".num_batches_tracked")
+    key: value for key, value in tensors.items() if not key.endswith(_COUNTERS)
   }
   whose, layout = max(
     layouts.items(),
@@ -167,6 +168,31 @@ def convert(
   return params
 
 
+def common_prefix(names: Iterable[str], expected: Iterable[str]) -> str:
+  """What wrappers put before every name, e.g. ``module.`` or ``backbone.``.
+
+  Args:
+    names: The names of a checkpoint's tensors.
+    expected: Names that a network's tensors have.
+
+  Returns:
+    The prefix with which most of the expected names are there; empty if that is none.
+
+  Example:
+    >>> common_prefix(["module.fc.weight", "module.fc.bias"], ["fc.weight", "fc.bias"])
+    'module.'
+  """
+  names, expected = set(names), set(expected)
+  # A name ends with an expected one at a dot, so that each has few candidates.
+  counts = collections.Counter(
+    name[:start]
+    for name in names
+    for start in [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]
+    if name[start:] in expected
+  )
+  return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+
+
 def check_parameters(
   params: Mapping[str, np.ndarray], shapes: Mapping[str, Shape], what: str
 ) -> None:
@@ -174,11 +200,11 @@ def check_parameters(
 
   Args:
     params: Arrays by path.
-    shapes: Of the module's parameters, from :func:`parameter_shapes`.
+    shapes: The shapes of the module's parameters, from :func:`parameter_shapes`.
     what: What the error calls them.
 
   Raises:
-    ValueError: Parameters are missing, extra or misshapen; all of them are listed.
+    ValueError: Parameters are missing, extra or misshapen; the first are listed.
   """
   _check(params, {path: (shape,) for path, shape in shapes.items()}, what)
 
@@ -261,8 +287,15 @@ def _check(
     "misshapen": misshapen,
   }
   if any(problems.values()):
-    lists = (f"{kind}: {', '.join(found)}" for kind, found in problems.items() if found)
+    lists = (f"{kind}: {_some(found)}" for kind, found in problems.items() if found)
     raise ValueError(f"{what}: {'; '.join(lists)}")
+
+
+def _some(names: list[str]) -> str:
+  """Enough of a list to see what it is of."""
+  rest = len(names) - _MANY
+  shown = ", ".join(names[:_MANY])
+  return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def num_published_parameters(layout: Layout, shapes: Mapping[str, Shape]) -> int:

@@ -16,12 +16,12 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cawe_jax.classifiers.checkpoints import read_checkpoint
-from cawe_jax.files import atomic_write
+from cawe_jax.classifiers.checkpoints import MAX_HEADER_BYTES, read_checkpoint
+from cawe_jax.files.writing import atomic_write
+from cawe_jax.version import __version__
 
 _FORMAT = "cawe_jax classifier"
 _FORMAT_VERSION = "1"
-_LARGEST_HEADER = 100_000_000  # of safetensors itself
 
 
 class Converted(NamedTuple):
@@ -29,7 +29,7 @@ class Converted(NamedTuple):
 
   Attributes:
     architecture: Name of the network, as :func:`.registry.classifier_names` has it.
-    source_sha256: Of the checkpoint that was converted, 64 hexadecimal digits.
+    source_sha256: SHA-256 of the converted checkpoint, 64 hexadecimal digits.
     params: Paths and arrays, float32.
   """
 
@@ -48,9 +48,6 @@ def save_converted(path: str | os.PathLike[str], converted: Converted) -> None:
   Raises:
     OSError: The file cannot be written.
   """
-  # Here, because the package's __init__ imports this module on its way.
-  from cawe_jax import __version__
-
   metadata = {
     "format": _FORMAT,
     "format_version": _FORMAT_VERSION,
@@ -126,7 +123,7 @@ def _metadata(path: str | os.PathLike[str]) -> dict[str, str]:
       return {}  # a named pipe would block
     with open(path, "rb") as file:
       length = int.from_bytes(file.read(8), "little")
-      header = file.read(length) if length <= _LARGEST_HEADER else b""
+      header = file.read(length) if length <= MAX_HEADER_BYTES else b""
   except OSError as error:
     name = os.fspath(path)
     raise ValueError(f"weights {name!r}: cannot be read ({error.strerror})") from None

@@ -105,8 +105,9 @@ def patches(x: Array, kernel: Array) -> Array:
 def _depthwise(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
   def shifted(x: Array, kernel: Array) -> Array:
     taps = windows.taps(x, kernel.shape[0], stride, padding)
+    weights = kernel[:, :, None, None, None]
     return functools.reduce(
-      jnp.add, [tap * kernel[i, j] for (i, j), tap in taps.items()]
+      jnp.add, [tap * weights[i, j] for (i, j), tap in taps.items()]
     )
 
   def native(x: Array, kernel: Array) -> Array:
@@ -123,8 +124,10 @@ def _depthwise_backward(stride: int, padding: Padding, residuals, gradient: Arra
   x, kernel = residuals
 
   def gathered(gradient: Array, kernel: Array) -> Array:
+    weights = kernel[:, :, None, None, None]
+
     def contribution(i: int, j: int, shifted: Array) -> Array:
-      return shifted * kernel[i, j]
+      return shifted * weights[i, j]
 
     size = (x.shape[1], x.shape[2])
     return windows.gather_taps(

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cawe_jax.classifiers import convolution, pooling
 from cawe_jax.classifiers.windows import Padding
@@ -34,7 +35,7 @@ from cawe_jax.types import Array
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of the training images' red, green and blue, as torchvision's weights have them."""
+"""Means and deviations of red, green and blue that torchvision's weights expect."""
 
 # Weights are read from files. Flax traces a parameter's initialiser at every use, to
 # compare the shapes; random ones would be a third of tracing a network.
@@ -56,7 +57,8 @@ class Normalisation(nn.Module):
   def __call__(self, images: Array) -> Array:
     """``[N, H, W, C]`` to the same shape."""
     mean, deviation = (
-      jnp.asarray(values, images.dtype) for values in (self.mean, self.deviation)
+      jnp.asarray(values, images.dtype).reshape(1, 1, 1, -1)
+      for values in (self.mean, self.deviation)
     )
     return (images - mean) / deviation
 
@@ -83,7 +85,7 @@ class Convolution(nn.Module):
     shape = (k, k, x.shape[-1], self.features)
     kernel = self.param("kernel", _ZEROS, shape)
     bias = self.param("bias", _ZEROS, (self.features,))
-    return convolution.dense(x, kernel, self.stride, self.padding) + bias
+    return _plus(convolution.dense(x, kernel, self.stride, self.padding), bias)
 
 
 class DepthwiseConvolution(nn.Module):
@@ -99,7 +101,7 @@ class DepthwiseConvolution(nn.Module):
     k, channels = self.kernel_size, x.shape[-1]
     kernel = self.param("kernel", _ZEROS, (k, k, channels))
     bias = self.param("bias", _ZEROS, (channels,))
-    return convolution.depthwise(x, kernel, self.stride, self.padding) + bias
+    return _plus(convolution.depthwise(x, kernel, self.stride, self.padding), bias)
 
 
 class PatchConvolution(nn.Module):
@@ -120,7 +122,7 @@ class PatchConvolution(nn.Module):
     shape = (k, k, x.shape[-1], self.features)
     kernel = self.param("kernel", _ZEROS, shape)
     bias = self.param("bias", _ZEROS, (self.features,))
-    return convolution.patches(x, kernel) + bias
+    return _plus(convolution.patches(x, kernel), bias)
 
 
 class Dense(nn.Dense):
@@ -144,11 +146,11 @@ class LayerNorm(nn.Module):
     scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
     bias = self.param("bias", _ZEROS, (x.shape[-1],))
     # Sums of many squares need the digits that bfloat16 does not have.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.mean(centred**2, -1, keepdims=True)
     normalised = centred * jax.lax.rsqrt(variance + self.epsilon)
-    return normalised.astype(x.dtype) * scale + bias
+    return _plus(normalised.astype(x.dtype) * _per_channel(scale, x), bias)
 
 
 class Activation(nn.Module):
@@ -281,6 +283,16 @@ class Attention(nn.Module):
     scores = MatrixProduct("nqhc,nkhc->nhqk")(query * head**-0.5, key)
     mixed = MatrixProduct("nhqk,nkhc->nqhc")(Softmax()(scores), value)
     return Dense(channels, name="projection")(mixed.reshape(n, length, channels))
+
+
+def _plus(x: Array, bias: Array) -> Array:
+  """``[..., C]`` plus ``[C]``."""
+  return x + _per_channel(bias, x)
+
+
+def _per_channel(values: Array, like: Array) -> Array:
+  """``[C]`` as ``[1, ..., C]``, with as many axes as another array has."""
+  return jnp.expand_dims(values, range(like.ndim - 1))
 
 
 def round_features(features: float, divisor: int = 8) -> int:

@@ -25,7 +25,7 @@ class Bneck(NamedTuple):
     features: Channels of the output.
     excite: Whether there is squeeze-and-excitation.
     swish: Whether the activation is hard-swish; ReLU otherwise.
-    stride: Of the depthwise convolution.
+    stride: The stride of the depthwise convolution.
   """
 
   kernel_size: int

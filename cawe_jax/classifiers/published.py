@@ -32,7 +32,7 @@ from cawe_jax.classifiers.mobilenet_v3 import MobileNetV3
 from cawe_jax.classifiers.resnet import BasicBlock, Bottleneck, ResNet
 from cawe_jax.classifiers.vgg import VGG
 from cawe_jax.classifiers.vision_transformer import VisionTransformer
-from cawe_jax.images import Resize
+from cawe_jax.files.images import Resize
 
 
 class Package(NamedTuple):

@@ -26,10 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.classifiers.outputs import Output, softmax
+from cawe_jax.outputs import Output, softmax
 from cawe_jax.types import Array
-
-_SOFTMAX = softmax()
 
 
 def from_torch(
@@ -38,7 +36,7 @@ def from_torch(
   *,
   class_names: Sequence[str] | None = None,
   name: str | None = None,
-  output: Output = _SOFTMAX,
+  output: Output = softmax(),
 ) -> Classifier:
   """A classifier from a PyTorch module, as it is now, evaluated by PyTorch.
 
@@ -70,7 +68,7 @@ def from_torch(
       f"module is a {type(module).__name__}; it must be a torch.nn.Module"
     )
   frozen = copy.deepcopy(module).eval().requires_grad_(False)
-  names = None if class_names is None else tuple(class_names)
+  names: Any = class_names  # the classifier makes a tuple of it
   name = name or type(module).__name__
   return Classifier(_Torch(frozen), (), input_size, names, name, output)
 

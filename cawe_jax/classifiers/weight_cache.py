@@ -10,7 +10,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cawe_jax import cache, files
+from cawe_jax.files import cache
+from cawe_jax.files import writing as files
 
 
 def cached_safetensors(
@@ -22,7 +23,7 @@ def cached_safetensors(
   that does not parse is built anew; a folder that cannot be written is no error.
 
   Args:
-    key: Name of the file in :func:`cawe_jax.cache.cache_dir`, without the suffix
+    key: Name of the file in :func:`cawe_jax.files.cache.cache_dir`, without the suffix
       ``.safetensors``; letters, digits, ``_``, ``-`` and inner dots. It should change
       whenever ``build`` would return something else.
     build: Makes the arrays; called only when the cache does not have them.

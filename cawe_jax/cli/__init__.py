@@ -1,5 +1,5 @@
 """The command ``cawe``."""
 
-from cawe_jax.cli.main import main
+from cawe_jax.cli.command import main
 
 __all__ = ["main"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import SupportsFloat
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
@@ -19,15 +21,38 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
-from cawe_jax import optimality, programs
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.explain import Callback
-from cawe_jax.explain import Progress as Seen
+from cawe_jax.cli import streams
+from cawe_jax.cli.lines import one_line, path_line
+from cawe_jax.engine import programs
+from cawe_jax.explaining import emptiness, optimality
+from cawe_jax.explaining.one import Callback
+from cawe_jax.explaining.one import Progress as Seen
 from cawe_jax.types import Explanation
 
 # A forward and backward pass costs two forward passes, and the measured time is about
 # five times what the matrix products alone would take (docs/benchmarks.md).
 _MULTIPLE_OF_THE_FLOOR = 2 * 5
+
+
+class _Console(Console):
+  """Lines on standard error, which may be closed or full; then there are none."""
+
+  def __init__(self, *, quiet: bool):
+    super().__init__(
+      stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
+    )
+
+  def show(self, text: str) -> None:
+    """Print a line as it is."""
+    try:
+      self.print(text, markup=False)
+    except OSError:
+      streams.discard(sys.stderr)
+
+  def on_broken_pipe(self) -> None:
+    """Nobody reads on; rich would end the process."""
+    streams.discard(sys.stderr)
 
 
 class Messages:
@@ -38,20 +63,32 @@ class Messages:
   """
 
   def __init__(self, quiet: bool):
-    self.console = Console(
-      stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False
-    )
-    self.errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    self.console = _Console(quiet=quiet)
+    self.errors = _Console(quiet=False)
+    self.num_errors = 0
 
   def say(self, text: str) -> None:
     """Print a line."""
-    self.console.print(text, markup=False)
+    self.console.show(one_line(text))
 
   def error(self, text: str) -> None:
-    """Print one line that something failed."""
-    self.errors.print(f"cawe: error: {' '.join(text.split())}", markup=False)
+    """Print one line that something failed, and count it."""
+    self.num_errors += 1
+    self.errors.show(f"cawe: error: {one_line(text)}")
 
-  @contextmanager
+  def result(self, path: str) -> None:
+    """Print what was written, on standard output.
+
+    That nobody reads it any more, as under ``| head -1``, is no error.
+    """
+    error = streams.write_line(path_line(path), sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError):
+      self.error(
+        f"the names of the results cannot be printed ({error.strerror}); the files are "
+        "whole"
+      )
+
+  @contextlib.contextmanager
   def progress(self, title: str, num_steps: int) -> Iterator[Callback]:
     """A progress bar with loss, rate and time left, as a callback of `explain`."""
     columns = (
@@ -66,7 +103,7 @@ class Messages:
     with Progress(
       *columns, console=self.console, transient=True, disable=hidden
     ) as bar:
-      task = bar.add_task(title, total=num_steps, numbers="compiling")
+      task = bar.add_task(escape(one_line(title)), total=num_steps, numbers="compiling")
 
       def callback(seen: Seen) -> None:
         history = seen.history
@@ -81,19 +118,14 @@ class Messages:
 def describe(name: str, target_name: str, explanation: Explanation) -> str:
   """The line that a finished image gets."""
   score, kept = _scores(explanation)
-  empty = (
-    "  nearly empty: at this multiplier the best mask keeps (almost) nothing"
-    if float(explanation.rate) < 1e-4
-    else ""
-  )
-  doubt = optimality.doubt(explanation)
-  doubtful = f"  {doubt[0].lower()}{doubt[1:-1]}" if doubt else ""
+  notices = (emptiness.notice(explanation), optimality.doubt(explanation))
+  remarks = "".join(f"  {said[0].lower()}{said[1:-1]}" for said in notices if said)
   multiplier = float(explanation.lagrange_multiplier)
   return (
     f"{name}: {target_name} ({score})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
     f"distortion {float(explanation.distortion):.4f} ± "
-    f"{float(explanation.distortion_standard_error):.4f}  {kept}{empty}{doubtful}"
+    f"{float(explanation.distortion_standard_error):.4f}  {kept}{remarks}"
   )
 
 

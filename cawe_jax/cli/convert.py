@@ -10,23 +10,32 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from cawe_jax import files
-from cawe_jax.classifiers.checkpoints import read_checkpoint
+from cawe_jax.classifiers.checkpoints import open_checkpoint
 from cawe_jax.classifiers.converted import Converted, is_converted, save_converted
 from cawe_jax.classifiers.published import ClassifierInfo
-from cawe_jax.classifiers.registry import classifier_info, convert_checkpoint
+from cawe_jax.classifiers.registry import (
+  classifier_info,
+  convert_checkpoint,
+  module_for,
+  what_was_taken,
+)
+from cawe_jax.cli.lines import one_line
+from cawe_jax.files import writing as files
+from cawe_jax.numerics.devices import check_platform
 
 _SUFFIX = ".safetensors"
 
 
 def run_convert(options: argparse.Namespace) -> int:
   """Read, convert, try and write; nothing is written unless all of it succeeds."""
+  check_platform()
   source, out = Path(options.checkpoint), Path(options.out)
   _check_out(out, options.force)
   info = classifier_info(options.architecture)
   if is_converted(source):
     raise ValueError(f"checkpoint {str(source)!r} has been converted already")
-  params = convert_checkpoint(read_checkpoint(source), info.name)
+  checkpoint = open_checkpoint(source, entry=options.entry)
+  params = convert_checkpoint(checkpoint.tensors, info.name)
   logits = _logits_of_grey(info, params)
   if not np.isfinite(logits).all():
     raise ValueError(
@@ -37,8 +46,9 @@ def run_convert(options: argparse.Namespace) -> int:
   save_converted(out, Converted(info.name, digest, params))
   num_parameters = sum(array.size for array in params.values())
   print(f"{info.name}: {num_parameters:,} parameters in {len(params)} arrays")
-  print(f"from {source}, SHA-256 {digest}")
-  print(f"to   {out}, SHA-256 {files.sha256(out)}")
+  taken = what_was_taken(checkpoint, info.name)
+  print(f"from {one_line(str(source))}, SHA-256 {digest}{taken and f'; {taken}'}")
+  print(f"to   {one_line(str(out))}, SHA-256 {files.sha256(out)}")
   print(
     f"check: {len(logits)} finite logits of a grey image, from {logits.min():.2f} to "
     f"{logits.max():.2f}"
@@ -61,4 +71,5 @@ def _logits_of_grey(info: ClassifierInfo, params: dict[str, np.ndarray]) -> np.n
   """What the network makes of one image without content."""
   grey = jnp.full((1, info.input_size, info.input_size, 3), 0.5)
   tree = {"params": unflatten_dict(params, sep="/")}
-  return np.asarray(jax.jit(info.module.apply)(tree, grey))[0]
+  module = module_for(info.name, params)
+  return np.asarray(jax.jit(module.apply)(tree, grey))[0]

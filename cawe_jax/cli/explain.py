@@ -7,8 +7,11 @@ error, and the others are still done.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +19,8 @@ import jax
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax import checks
 from cawe_jax.classifiers import Classifier, hub
-from cawe_jax.classifiers.registry import classifier_info
+from cawe_jax.classifiers.registry import RANDOM, classifier_info
 from cawe_jax.cli import results
 from cawe_jax.cli.console import (
   Messages,
@@ -27,289 +29,264 @@ from cawe_jax.cli.console import (
   estimate_seconds,
   is_guess,
 )
-from cawe_jax.cli.options import make_method
-from cawe_jax.cli.parts import own_parts
-from cawe_jax.compilation import (
+from cawe_jax.cli.jobs import Job, Network, Read, Reader, identity, plan, read_all
+from cawe_jax.cli.places import check_place, why_not
+from cawe_jax.cli.wishes import make_method
+from cawe_jax.engine.programs import count_outputs
+from cawe_jax.explaining.path import RETAIN_MULTIPLIERS
+from cawe_jax.files.compilation import (
   collect_garbage_rarely,
   compile_clock,
-  use_compilation_cache,
+  enable_compilation_cache,
 )
-from cawe_jax.files import sha256
-from cawe_jax.images import Resize, image_id
+from cawe_jax.files.decoding import Decoder
+from cawe_jax.files.images import image_id
+from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
-from cawe_jax.paths import RETAIN_MULTIPLIERS
-from cawe_jax.samples import sample_path
+from cawe_jax.numerics.devices import check_platform
 from cawe_jax.types import Explanation
 
-_SAMPLE = "sample:"
 _LONG_RUN_SECONDS = 20
 # Up to so many are soon done, and an estimate takes half a second of it.
 _FEW_EVALUATIONS = 1000
-_PARTS = ("perturbation", "distortion", "representation")
-# A CPU gains little from a batch, and nothing of a batch is written before its end.
-_BATCH_SIZES = {"cpu": 4}
+# A CPU gains 4 % from a batch of four, and all of a batch is written at its end.
+_BATCH_SIZES = {"cpu": 1}
 
 
-class _Job(NamedTuple):
-  """One image and one target (None: the predicted class)."""
+class _Run(NamedTuple):
+  """What is the same for all images."""
 
-  name: str
-  stem: str
-  image: np.ndarray
-  target: int | None
-  request: dict[str, Any]
+  network: Network
+  method: Method
+  folder: Path
+  options: argparse.Namespace
 
 
-class _Network(NamedTuple):
-  """A classifier, how photographs are scaled for it, and which weights it has.
+class _Answer(NamedTuple):
+  """What was found for one image, and the seconds that took and compiling did."""
 
-  ``weights_sha256`` is of the file that they were read from; None for those of a
-  package, whose checksum the classifier's name fixes.
-  """
-
-  classifier: Classifier
-  resize: Resize | None
-  weights_sha256: str | None
+  explanation: Explanation
+  seconds: float
+  compile_seconds: float
 
 
 def run_explain(options: argparse.Namespace) -> int:
   """Explain the images of a command line; the exit code is 2 if any failed."""
+  check_platform()
   messages = Messages(options.quiet)
   method = make_method(options)
   folder = _writable_folder(options.out)
-  use_compilation_cache()
+  enable_compilation_cache()
   collect_garbage_rarely()
-  network = _load_network(options, messages)
-  classifier = network.classifier
-  # All images will have this size; what does not suit it is said once.
-  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  checks.check_structure(method.bind((height, width, 3), classifier.output))
-  targets: list[int | None] = [None]
-  if options.target:
-    targets = [classifier.class_index(target) for target in options.target]
-  jobs, failures = _read_jobs(options, network, method, targets, folder, messages)
-  if jobs:
-    _announce(jobs, classifier, method, options, messages)
-  size = options.batch_size or _BATCH_SIZES.get(jax.default_backend(), 64)
-  for start in range(0, len(jobs), size):
-    batch = jobs[start : start + size]
-    failures += _explain_jobs(batch, classifier, method, options, folder, messages)
-  return 2 if failures else 0
+  with Decoder() as decoder:
+    network = _load_network(options, messages)
+    classifier, shape = network.classifier, _image_shape(network.classifier)
+    # All images will have this size; what does not suit it is said once.
+    num_outputs = count_outputs(classifier, (1, *shape), np.float32)
+    method.bind(shape, num_outputs, classifier.output)
+    targets: list[int | None] = [None]
+    if options.target:
+      targets = [classifier.class_index(target) for target in options.target]
+    run = _Run(network, method, folder, options)
+    reader = Reader(decoder, classifier.input_size, network.resize)
+    jobs = plan(options, network, method, targets, folder, reader, messages)
+    if jobs:
+      _announce(len(jobs), run, messages)
+    _explain_all(jobs, run, reader, messages)
+  return 2 if messages.num_errors else 0
 
 
-def _load_network(options: argparse.Namespace, messages: Messages) -> _Network:
+def _explain_all(
+  jobs: list[Job], run: _Run, reader: Reader, messages: Messages
+) -> None:
+  size = run.options.batch_size or _BATCH_SIZES.get(jax.default_backend(), 64)
+  images = read_all(jobs, reader, messages)
+  while batch := list(itertools.islice(images, size)):
+    is_writable = _explain_jobs(batch, run, messages)
+    if not is_writable and batch[-1][0] is not jobs[-1]:
+      raise ValueError(
+        f"--out {run.options.out!r}: the remaining images are not explained"
+      )
+
+
+def _load_network(options: argparse.Namespace, messages: Messages) -> Network:
   info = classifier_info(options.classifier)
-  classifier = cawe.load_classifier(info.name, options.weights)
-  path = options.weights
-  if path is None and info.repository:
+  names = None
+  if options.class_names is not None:
+    names = _class_names(options.class_names)
+  classifier = cawe.load_classifier(
+    info.name,
+    options.weights,
+    entry=options.entry,
+    class_names=names,
+    say=messages.say,
+  )
+  path = None if options.weights == RANDOM else options.weights
+  if options.weights is None and info.repository:
     path = hub.downloaded(info.repository)
   if path is None:
-    return _Network(classifier, info.resize, None)
+    return Network(classifier, info.resize, None)
   digest = sha256(path)
   messages.say(f"weights {path}, SHA-256 {digest}")
-  return _Network(classifier, info.resize, digest)
+  return Network(classifier, info.resize, digest)
 
 
-def _read_jobs(
-  options: argparse.Namespace,
-  network: _Network,
-  method: Method,
-  targets: list[Any],
-  folder: Path,
-  messages: Messages,
-) -> tuple[list[_Job], int]:
-  """What is to do, and how many images cannot be."""
-  jobs: list[_Job] = []
-  names: dict[str, str] = {}
-  failures = 0
-  for name in options.images:
-    try:
-      path, stem = _locate(name)
-      if stem in names:
-        raise ValueError(
-          f"image {name!r} would overwrite the results of {names[stem]!r}: both are "
-          f"{stem}.*; give them to two calls with different --out"
-        )
-      size = network.classifier.input_size
-      image = cawe.load_image(path, size, network.resize)
-    except (ValueError, OSError) as error:
-      messages.error(str(error))
-      failures += 1
-      continue
-    names[stem] = name
-    for target in targets:
-      job_stem = stem if len(targets) == 1 else f"{stem}-{target}"
-      figure = folder / f"{job_stem}.png"
-      if _is_foreign(figure, options.images):
-        messages.error(
-          f"image {name!r}: its figure would overwrite {str(figure)!r}, which is no "
-          "figure of this command; give another --out"
-        )
-        failures += 1
-        continue
-      request = _request(image, target, network, method, options)
-      if not options.force and results.is_finished(folder, job_stem, request):
-        messages.say(f"{name}: finished before with these settings ({job_stem}.json)")
-      else:
-        if (folder / f"{job_stem}.json").is_file():
-          messages.say(f"{name}: the results in {job_stem}.json will be replaced")
-        jobs.append(_Job(name, job_stem, image, target, request))
-  return jobs, failures
+def _class_names(path: str) -> list[str]:
+  """The lines of a text file."""
+  try:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+    raise ValueError(f"--class-names {path!r} cannot be read ({reason})") from None
+  names = [line.strip() for line in lines]
+  if not names or not all(names):
+    raise ValueError(f"--class-names {path!r} must have one name in each line")
+  return names
 
 
-def _is_foreign(figure: Path, images: list[str]) -> bool:
-  """Whether what is in a figure's place is an input, or has no mask beside it."""
-  if not figure.exists():
-    return False
-  beside = (figure.with_suffix(suffix) for suffix in (".npz", ".json"))
-  inputs = (Path(name) for name in images)
-  return not any(path.exists() for path in beside) or any(
-    path.exists() and figure.samefile(path) for path in inputs
-  )
+def _image_shape(classifier: Classifier) -> tuple[int, int, int]:
+  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
+  return height, width, 3
 
 
-def _locate(name: str) -> tuple[Path, str]:
-  """File and stem of the results of an IMAGE argument."""
-  if name.startswith(_SAMPLE):
-    sample = name.removeprefix(_SAMPLE)
-    return sample_path(sample), sample
-  return Path(name), Path(name).stem
-
-
-def _request(
-  image: np.ndarray,
-  target: int | None,
-  network: _Network,
-  method: Method,
-  options: argparse.Namespace,
-) -> dict[str, Any]:
-  request = {
-    "image_id": image_id(image),
-    "classifier": network.classifier.name,
-    "weights_sha256": network.weights_sha256,
-    "target": target,
-    "method": method.settings(),
-    "retain": options.retain,
-    "budget": options.budget,
-    "seed": options.seed,
-    "cawe_jax": cawe.__version__,
-  }
-  texts = {option: getattr(options, option) for option in _PARTS}
-  own = own_parts(texts)
-  return request | {"own_parts": own} if own else request
-
-
-def _announce(
-  jobs: list[_Job],
-  classifier: Classifier,
-  method: Method,
-  options: argparse.Namespace,
-  messages: Messages,
-) -> None:
+def _announce(num_jobs: int, run: _Run, messages: Messages) -> None:
+  classifier, method = run.network.classifier, run.method
   draws = method.recipe.num_draws if method.perturbation.is_random else 1
   steps = method.recipe.num_steps
-  if options.retain is not None:
+  if run.options.retain is not None:
     steps += (len(RETAIN_MULTIPLIERS) - 1) * (steps // 3)
-  evaluations = steps * draws * len(jobs)
+  evaluations = steps * draws * num_jobs
   text = (
-    f"{len(jobs)} image{'s' if len(jobs) > 1 else ''}, {method.name}, "
+    f"{num_jobs} image{'s' if num_jobs > 1 else ''}, {method.name}, "
     f"{classifier.name}: {evaluations:,} model evaluations"
   )
   if evaluations > _FEW_EVALUATIONS:
-    seconds = estimate_seconds(classifier, jobs[0].image.shape, evaluations)
+    seconds = estimate_seconds(classifier, _image_shape(classifier), evaluations)
     text += f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else ""
   messages.say(text)
 
 
 def _explain_jobs(
-  jobs: list[_Job],
-  classifier: Classifier,
-  method: Method,
-  options: argparse.Namespace,
-  folder: Path,
-  messages: Messages,
-) -> int:
-  """Explain one batch; where it fails, its images one by one. Number of failures."""
+  batch: Sequence[tuple[Job, Read]], run: _Run, messages: Messages
+) -> bool:
+  """Explain one batch; where that fails, its images one by one.
+
+  Returns:
+    Whether results can be written. It takes no further images to find out that they
+    cannot.
+  """
   try:
-    _explain_batch(jobs, classifier, method, options, folder, messages)
-    return 0
-  except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
-    if len(jobs) == 1:
-      messages.error(f"image {jobs[0].name!r}: {error}")
-      return 1
-  return sum(
-    _explain_jobs([job], classifier, method, options, folder, messages) for job in jobs
-  )
+    answers = _explain_batch(batch, run, messages)
+  except (ValueError, jax.errors.JaxRuntimeError) as error:
+    if len(batch) == 1:
+      messages.error(f"image {batch[0][0].photograph.name!r}: {error}")
+      return True
+    return all([_explain_jobs([one], run, messages) for one in batch])
+  # What was found is not found again because it cannot be written.
+  found = zip(batch, answers, strict=True)
+  return all([_keep(job, image, one, run, messages) for (job, image), one in found])
 
 
 def _explain_batch(
-  jobs: list[_Job],
-  classifier: Classifier,
-  method: Method,
-  options: argparse.Namespace,
-  folder: Path,
-  messages: Messages,
-) -> None:
-  images = np.stack([job.image for job in jobs])
+  batch: Sequence[tuple[Job, Read]], run: _Run, messages: Messages
+) -> list[_Answer]:
+  jobs = [job for job, _ in batch]
+  images = np.stack([image.pixels for _, image in batch])
   targets = None if jobs[0].target is None else [job.target for job in jobs]
-  title = jobs[0].name if len(jobs) == 1 else f"{len(jobs)} images"
+  title = jobs[0].photograph.name if len(jobs) == 1 else f"{len(jobs)} images"
   start = time.perf_counter()
   with (
     compile_clock() as clock,
-    messages.progress(title, method.recipe.num_steps) as callback,
+    messages.progress(title, run.method.recipe.num_steps) as callback,
   ):
-    explanation = _solve(classifier, images, method, targets, callback, options)
+    explanation = _solve(run, images, targets, callback)
   seconds = max(time.perf_counter() - start - clock.seconds, 0) / len(jobs)
-  for i, job in enumerate(jobs):
-    one: Explanation = jax.tree.map(lambda x, i=i: np.asarray(x)[i], explanation)
-    used = method
-    extra: dict[str, Any] = {
-      "image": job.name,
-      "classifier": classifier.name,
-      "weights_sha256": job.request["weights_sha256"],
-    }
-    if options.retain is not None:
-      reached = bool(one.retained_probability >= options.retain)
-      extra |= {"retain": options.retain, "retain_reached": reached}
-      used = method._replace(lagrange_multiplier=float(one.lagrange_multiplier))
-    if options.budget is not None:
-      extra["budget"] = options.budget
-    name = classifier.class_name(int(one.target))
-    result = results.Result(
-      job.request, name, used.settings(), seconds, clock.seconds, extra
+  whole = jax.tree.map(np.asarray, explanation)
+  return [
+    _Answer(jax.tree.map(lambda x, i=i: x[i], whole), seconds, clock.seconds)
+    for i in range(len(jobs))
+  ]
+
+
+def _keep(
+  job: Job, image: Read, answer: _Answer, run: _Run, messages: Messages
+) -> bool:
+  """Write and report what was found for one image; whether results can be written."""
+  name, one = job.photograph.name, answer.explanation
+  classifier = run.network.classifier
+  target_name = classifier.class_name(int(one.target))
+  result = _result(job, image, answer, target_name, run)
+  try:
+    # Once more: another call may have written there in the meantime.
+    check_place(run.folder, job.stem, identity(image))
+    results.write(run.folder, job.stem, one, result)
+  except (ValueError, OSError) as error:
+    messages.error(f"image {name!r}: {why_not(error, run.folder, job.stem)}")
+    return not isinstance(error, OSError)
+  messages.say(describe(name, target_name, one))
+  wanted = run.options.retain
+  if wanted is not None and not one.retained_probability >= wanted:
+    messages.say(
+      f"{name}: retains {one.retained_probability:.1%} of the probability, less than "
+      f"the {wanted:.1%} asked for (multiplier {one.lagrange_multiplier:g})"
     )
-    results.write(folder, job.stem, one, result)
-    messages.say(describe(job.name, name, one))
-    names = classifier.class_names
-    # Of published weights and of classes asked for there is nothing to suspect.
-    own = job.target is None and job.request["weights_sha256"] is not None
-    if own and names and is_guess(one, len(names)):
-      messages.say(
-        f"{job.name}: hardly surer than a guess among {len(names)} classes; are these "
-        f"trained weights of {classifier.name}?"
-      )
-    print(folder / f"{job.stem}.png", flush=True)
+  names = classifier.class_names
+  # Of published weights and of classes asked for there is nothing to suspect.
+  own = job.target is None and run.network.weights_sha256 is not None
+  if own and names and is_guess(one, len(names)):
+    messages.say(
+      f"{name}: hardly surer than a guess among {len(names)} classes; are these "
+      f"trained weights of {classifier.name}?"
+    )
+  messages.result(str(run.folder / f"{job.stem}.png"))
+  return True
 
 
-def _solve(
-  classifier: Classifier,
-  images: np.ndarray,
-  method: Method,
-  targets: Any,
-  callback: Any,
-  options: argparse.Namespace,
-) -> Explanation:
+def _result(
+  job: Job, image: Read, answer: _Answer, target_name: str, run: _Run
+) -> results.Result:
+  """What is written beside the explanation."""
+  one, options, method = answer.explanation, run.options, run.method
+  extra: dict[str, Any] = {
+    "image": job.photograph.name,
+    "image_sha256": image.sha256,
+    "classifier": run.network.classifier.name,
+    "weights_sha256": run.network.weights_sha256,
+  }
+  if options.retain is not None:
+    reached = bool(one.retained_probability >= options.retain)
+    extra |= {"retain": options.retain, "retain_reached": reached}
+    method = method._replace(lagrange_multiplier=float(one.lagrange_multiplier))
+  if options.budget is not None:
+    extra["budget"] = options.budget
+  request = {"image_id": image_id(image.pixels), **job.request}
+  return results.Result(
+    request,
+    target_name,
+    method.settings(),
+    answer.seconds,
+    answer.compile_seconds,
+    extra,
+  )
+
+
+def _solve(run: _Run, images: np.ndarray, targets: Any, callback: Any) -> Explanation:
   """The explanation that the options ask for."""
+  classifier, method, options = run.network.classifier, run.method, run.options
   common = {
     "key": jax.random.key(options.seed),
     "targets": targets,
     "callback": callback,
   }
-  if options.retain is not None:
-    return cawe.explain_retaining(classifier, images, method, options.retain, **common)
   if options.budget is not None:
     return cawe.explain_budget(classifier, images, method, options.budget, **common)
-  return cawe.explain(classifier, images, method, **common)
+  with warnings.catch_warnings():
+    # What keeps nothing, or retains too little, is said image by image.
+    warnings.simplefilter("ignore", cawe.EmptyMaskWarning)
+    if options.retain is None:
+      return cawe.explain(classifier, images, method, **common)
+    warnings.simplefilter("ignore", UserWarning)
+    return cawe.explain_retaining(classifier, images, method, options.retain, **common)
 
 
 def _writable_folder(out: str) -> Path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from cawe_jax.contracts import in_one_line
-from cawe_jax.files import sha256
-from cawe_jax.memo import memoised
+from cawe_jax.files.writing import sha256
+from cawe_jax.methods.contracts import in_one_line
 
 T = TypeVar("T")
 
@@ -83,7 +85,7 @@ def import_function(option: str, text: str) -> Callable[..., Any]:
   return found
 
 
-@memoised
+@functools.cache
 def make_part(option: str, text: str, kind: type[T]) -> T:
   """What a function without arguments returns; the same object for the same text.
 
@@ -105,7 +107,7 @@ def make_part(option: str, text: str, kind: type[T]) -> T:
     'zeros()'
   """
   factory = import_function(option, text)
-  wanted = f"a cawe_jax.types.{kind.__name__}"
+  wanted = f"a {kind.__module__}.{kind.__name__}"
   if not accepts(factory, 0):
     raise ValueError(
       f"{option} {text!r} needs arguments; it must be a function without any that "
@@ -137,26 +139,55 @@ def accepts(function: Callable[..., Any], num_arguments: int) -> bool:
   return True
 
 
-def source_sha256(option: str, text: str) -> str | None:
-  """The checksum of the file of a function's module, if it has one.
+def source_of(option: str, text: str) -> dict[str, Any]:
+  """What tells a function from another of the same name: checksums of its source.
 
   Args:
     option: As for :func:`import_function`.
     text: ``MODULE:FUNCTION``.
 
   Returns:
-    64 hexadecimal digits, or None.
+    ``function``, the text; ``sha256``, of the module's file, None for a module without
+    one; and, where the module imports others of its own folder, directly or through one
+    of them, ``imports``, the SHA-256 of each by the name of its file.
 
   Raises:
     ValueError: As :func:`import_function`.
 
   Example:
-    >>> len(source_sha256("distortion", "cawe_jax.distortions:kl"))
-    64
+    >>> sorted(source_of("distortion", "builtins:max").items())
+    [('function', 'builtins:max'), ('sha256', None)]
   """
   import_function(option, text)
-  path = getattr(sys.modules[text.partition(":")[0]], "__file__", None)
-  return sha256(path) if path else None
+  file = getattr(sys.modules[text.partition(":")[0]], "__file__", None)
+  found = {"function": text, "sha256": sha256(file) if file else None}
+  imports = _files_beside(Path(file)) if file else []
+  return found | (
+    {"imports": {path.name: sha256(path) for path in imports}} if imports else {}
+  )
+
+
+def _files_beside(file: Path) -> list[Path]:
+  """Files of the same folder that a Python file imports, one through the other."""
+  found, todo = {file}, [file]
+  while todo:
+    path = todo.pop()
+    # A compiled module has no source to read.
+    new = _imported_from_folder(path) - found if path.suffix == ".py" else set()
+    found |= new
+    todo += new
+  return sorted(found - {file})
+
+
+def _imported_from_folder(path: Path) -> set[Path]:
+  names = set()
+  for node in ast.walk(ast.parse(path.read_bytes())):
+    if isinstance(node, ast.Import | ast.ImportFrom):
+      names |= {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module:
+      names.add(node.module)
+  files = (path.with_name(f"{name.rpartition('.')[2]}.py") for name in names)
+  return {file for file in files if file.is_file()}
 
 
 def _is_missing(name: str, error: Exception) -> bool:

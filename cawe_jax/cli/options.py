@@ -1,35 +1,39 @@
-"""The options of ``cawe``, and how they make a method.
+"""The options of ``cawe``: names, help, and what can be said of one alone.
 
-An option that is not given means the preset's value. An option that does not apply to
-the chosen method is an error, never ignored.
+A command gets its options when it is parsed. Those of ``explain`` list the names of all
+parts, for which JAX is imported; ``cawe --version`` need not wait for that.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import cawe_jax
-from cawe_jax import representations
-from cawe_jax.checks import check_method
-from cawe_jax.cli.parts import (
-  distortion_names,
-  parse_distortion,
-  parse_perturbation,
-  parse_representation,
-  perturbation_names,
-)
-from cawe_jax.methods import Method
-from cawe_jax.presets import METHODS, RECIPES, preset
-from cawe_jax.stopping import plateau
-
-_WAVELET_METHODS = ("cartoonx", "waveletx")
-_PENALTY_OPTIONS = {"spatial_l1": "waveletx", "total_variation": "smooth-pixel-rde"}
 
 
 class _Parser(argparse.ArgumentParser):
-  """Refuses with one line, like everything else here."""
+  """Refuses with one line, like everything else here.
+
+  Args:
+    add_options: Adds the options to this parser, before it parses for the first time.
+    arguments: Those of ``ArgumentParser``.
+  """
+
+  def __init__(
+    self, add_options: Callable[[_Parser], None] | None = None, **arguments: Any
+  ):
+    super().__init__(**arguments)
+    self._add_options = add_options
+
+  # As argparse declares it.
+  def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    """Add the options where that was not done yet, and parse."""
+    if self._add_options is not None:
+      self._add_options(self)
+      self._add_options = None
+    return super().parse_known_args(args, namespace)
 
   def error(self, message: str) -> NoReturn:
     self.exit(2, f"cawe: error: {message} (see {self.prog} --help)\n")
@@ -45,23 +49,55 @@ def make_parser() -> argparse.ArgumentParser:
     "--version", action="version", version=f"cawe_jax {cawe_jax.__version__}"
   )
   commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-  _add_explain(commands)
-  _add_figure(commands)
-  _add_classifiers(commands)
-  _add_convert(commands)
-  _add_playground(commands)
-  commands.add_parser("list", help="list classifiers, methods, parts and photographs")
-  return parser
-
-
-def _add_explain(commands: Any) -> None:
-  explain = commands.add_parser(
+  commands.add_parser(
     "explain",
     help="explain images",
     description="Writes STEM.png (a figure), STEM.npz (mask, explanation, history) and "
     "STEM.json (numbers and settings) for every image.",
     epilog="Example: cawe explain zebra.jpg --out results --lagrange-multiplier 40",
+    add_options=_add_explain,
   )
+  commands.add_parser(
+    "figure",
+    help="draw the figure of an .npz of cawe explain or cawe.save",
+    add_options=_add_figure,
+  )
+  commands.add_parser(
+    "classifiers",
+    help="list networks, their published accuracy, and whether their weights are here",
+    add_options=_add_classifiers,
+  )
+  commands.add_parser(
+    "convert",
+    help="turn a checkpoint of torchvision or timm into a file of this package",
+    description="Reads a checkpoint without PyTorch and without executing anything in "
+    "it, compares every tensor with the architecture, and writes one file that "
+    "cawe explain --weights reads without either.",
+    epilog="Example: cawe convert resnet18-f37072fd.pth --architecture resnet18 "
+    "--out resnet18.safetensors",
+    add_options=_add_convert,
+  )
+  commands.add_parser(
+    "playground",
+    help="the interactive article, in the browser",
+    description="Serves a page on this machine on which masks are drawn, signals "
+    "transformed and photographs explained by the network. Ctrl-C ends it.",
+    add_options=_add_playground,
+  )
+  commands.add_parser("list", help="list classifiers, methods, parts and photographs")
+  return parser
+
+
+def _add_explain(explain: _Parser) -> None:
+  from cawe_jax.methods.names import (
+    DISTORTIONS,
+    INITIAL_MASKS,
+    METHODS,
+    PERTURBATIONS,
+    RECIPES,
+    REPRESENTATIONS,
+  )
+
   explain.add_argument(
     "images",
     nargs="+",
@@ -84,7 +120,15 @@ def _add_explain(commands: Any) -> None:
     "--weights",
     metavar="FILE",
     help="its weights: what cawe convert wrote, or a checkpoint of torchvision or timm "
-    "(.pth, .safetensors); default: from the package or the hub that publishes them",
+    "(.pth, .safetensors), or random, to try things; default: from the package or the "
+    "hub that publishes them",
+  )
+  _add_entry(explain)
+  explain.add_argument(
+    "--class-names",
+    metavar="FILE",
+    help="a text file with one name per line, for weights of other classes than "
+    "ImageNet's",
   )
   explain.add_argument(
     "--target",
@@ -98,7 +142,8 @@ def _add_explain(commands: Any) -> None:
     "--batch-size",
     type=int,
     metavar="N",
-    help="images optimised together (default: 4 on a CPU, 64 elsewhere)",
+    help="images optimised together, whose files are all written at their end "
+    "(default: 1 on a CPU, 64 elsewhere)",
   )
   explain.add_argument(
     "--force", action="store_true", help="do finished images again as well"
@@ -132,7 +177,7 @@ def _add_explain(commands: Any) -> None:
   what.add_argument(
     "--perturbation",
     metavar="NAME",
-    help=f"what replaces a masked coefficient: {', '.join(perturbation_names())}; "
+    help=f"what replaces a masked coefficient: {', '.join(PERTURBATIONS)}; "
     "numbers after a colon, e.g. blur:5; or MODULE:FUNCTION, a function without "
     "arguments that returns a cawe_jax.types.Perturbation, e.g. mine:fog for fog of "
     "mine.py in this folder",
@@ -140,17 +185,25 @@ def _add_explain(commands: Any) -> None:
   what.add_argument(
     "--distortion",
     metavar="NAME",
-    help=f"what must not change: {', '.join(distortion_names())}; or MODULE:FUNCTION, "
+    help=f"what must not change: {', '.join(DISTORTIONS)}; or MODULE:FUNCTION, "
     "a function of clean_logits, logits, target",
   )
   what.add_argument(
     "--representation",
-    metavar="MODULE:FUNCTION",
-    help="in the place of wavelets: a function without arguments that returns a "
+    metavar="NAME",
+    help=f"in the place of db3 wavelets: {', '.join(REPRESENTATIONS)}; or "
+    "MODULE:FUNCTION, a function without arguments that returns a "
     "cawe_jax.types.Transform",
   )
-  what.add_argument("--wavelet", metavar="NAME", help="e.g. haar, db3, sym4, bior2.2")
-  what.add_argument("--levels", type=int, metavar="J", help="decomposition levels")
+  what.add_argument(
+    "--wavelet", metavar="NAME", help="e.g. haar, db3 (the default), sym4, bior2.2"
+  )
+  what.add_argument(
+    "--levels",
+    type=int,
+    metavar="J",
+    help="decomposition levels (default: as many as the image allows, up to 5)",
+  )
   what.add_argument("--mode", help="padding of the wavelet transform, e.g. zero")
   what.add_argument(
     "--spatial-l1", type=float, metavar="W", help="weight of it (waveletx)"
@@ -164,6 +217,12 @@ def _add_explain(commands: Any) -> None:
     "--steps", type=int, metavar="N", help="steps at most, of the preset's size"
   )
   how.add_argument("--draws", type=int, metavar="L", help="noise draws per step")
+  how.add_argument(
+    "--initial-mask",
+    metavar="NAME",
+    help=f"where the search starts: {', '.join(INITIAL_MASKS)}, e.g. constant:0.5; or "
+    "MODULE:FUNCTION, a function without arguments that returns an InitialMask",
+  )
   how.add_argument("--step-size", type=float, metavar="X", help="of the solver")
   how.add_argument(
     "--stop",
@@ -174,34 +233,34 @@ def _add_explain(commands: Any) -> None:
   )
 
 
-def _add_figure(commands: Any) -> None:
-  figure = commands.add_parser(
-    "figure", help="draw the figure of an .npz of cawe explain or cawe.save"
+def _add_entry(command: _Parser) -> None:
+  command.add_argument(
+    "--entry",
+    metavar="NAME",
+    help="which state dictionary of a training checkpoint is read, if it has several, "
+    "e.g. state_dict_ema",
   )
+
+
+def _add_figure(figure: _Parser) -> None:
   figure.add_argument("file", metavar="FILE.npz")
   figure.add_argument("--out", required=True, metavar="FILE.png")
-
-
-def _add_classifiers(commands: Any) -> None:
-  classifiers = commands.add_parser(
-    "classifiers",
-    help="list networks, their published accuracy, and whether their weights are here",
+  figure.add_argument(
+    "--bands",
+    type=_bands,
+    metavar="R,G,B",
+    help="channels, counted from 0, drawn in red, green and blue, e.g. 3,2,1 (default: "
+    "one channel is grey, three are colours, of any other number the mean is grey)",
   )
+
+
+def _add_classifiers(classifiers: _Parser) -> None:
   classifiers.add_argument(
     "--json", action="store_true", help="with the sources of weights and numbers"
   )
 
 
-def _add_convert(commands: Any) -> None:
-  convert = commands.add_parser(
-    "convert",
-    help="turn a checkpoint of torchvision or timm into a file of this package",
-    description="Reads a checkpoint without PyTorch and without executing anything in "
-    "it, compares every tensor with the architecture, and writes one file that "
-    "cawe explain --weights reads without either.",
-    epilog="Example: cawe convert resnet18-f37072fd.pth --architecture resnet18 "
-    "--out resnet18.safetensors",
-  )
+def _add_convert(convert: _Parser) -> None:
   convert.add_argument(
     "checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file"
   )
@@ -211,19 +270,16 @@ def _add_convert(commands: Any) -> None:
     metavar="NAME",
     help="the network that the weights are of; cawe classifiers lists them",
   )
+  _add_entry(convert)
   convert.add_argument("--out", required=True, metavar="FILE.safetensors")
   convert.add_argument(
     "--force", action="store_true", help="replace the file if it exists"
   )
 
 
-def _add_playground(commands: Any) -> None:
-  playground = commands.add_parser(
-    "playground",
-    help="the interactive article, in the browser",
-    description="Serves a page on this machine on which masks are drawn, signals "
-    "transformed and photographs explained by the network. Ctrl-C ends it.",
-  )
+def _add_playground(playground: _Parser) -> None:
+  from cawe_jax.methods.names import RECIPES
+
   playground.add_argument(
     "--host",
     default="127.0.0.1",
@@ -237,6 +293,21 @@ def _add_playground(commands: Any) -> None:
     default=8000,
     metavar="N",
     help="0 takes a free one (default: %(default)s)",
+  )
+  playground.add_argument(
+    "--allowed-host",
+    action="append",
+    default=[],
+    metavar="NAME[:PORT]",
+    help="a further name that the page may be opened under, as the browser shows it, "
+    "e.g. box.local; also that of a proxy in front; may be repeated",
+  )
+  playground.add_argument(
+    "--root-path",
+    default="",
+    metavar="/PATH",
+    help="the path that a proxy serves the page under, where it passes it on; one that "
+    "takes it off needs nothing",
   )
   playground.add_argument(
     "--open", action="store_true", help="open the page in a browser"
@@ -254,83 +325,10 @@ def _add_playground(commands: Any) -> None:
   )
 
 
-def make_method(options: argparse.Namespace) -> Method:
-  """The method that the options describe.
-
-  Raises:
-    ValueError: One line that names the option, its value and what is allowed.
-  """
-  method = preset(options.method, options.preset)
-  if options.perturbation is not None:
-    method = method._replace(perturbation=parse_perturbation(options.perturbation))
-  if options.distortion is not None:
-    method = method._replace(distortion=parse_distortion(options.distortion))
-  if options.lagrange_multiplier is not None:
-    method = method._replace(lagrange_multiplier=options.lagrange_multiplier)
-  method = _with_representation(method, options)
-  method = _with_penalties(method, options)
-  given = {
-    "num_steps": options.steps,
-    "num_draws": options.draws,
-    "step_size": options.step_size,
-    "stopping": None if options.stop is None else plateau(tolerance=options.stop),
-  }
-  recipe = method.recipe._replace(**{k: v for k, v in given.items() if v is not None})
-  _check(options)
-  method = method._replace(recipe=recipe)
-  check_method(method)
-  return method
-
-
-def _with_representation(method: Method, options: argparse.Namespace) -> Method:
-  given = {
-    name: value
-    for name in ("representation", "wavelet", "levels", "mode")
-    if (value := getattr(options, name)) is not None
-  }
-  if not given:
-    return method
-  if method.name not in _WAVELET_METHODS:
-    raise ValueError(
-      f"option --{next(iter(given))} does not apply to method {method.name!r}; it is "
-      f"for {', '.join(_WAVELET_METHODS)}"
-    )
-  own = given.pop("representation", None)
-  if own is not None:
-    if given:
-      raise ValueError(
-        f"option --representation {own!r} does not go with --{next(iter(given))}, "
-        "which is of wavelets; give one of them"
-      )
-    return method._replace(representation=parse_representation(own))
-  name = given.pop("wavelet", "db3")
-  return method._replace(representation=representations.wavelet(name, **given))
-
-
-def _with_penalties(method: Method, options: argparse.Namespace) -> Method:
-  for name, owner in _PENALTY_OPTIONS.items():
-    weight = getattr(options, name)
-    if weight is None:
-      continue
-    if method.name != owner:
-      raise ValueError(
-        f"option --{name.replace('_', '-')} does not apply to method {method.name!r}; "
-        f"it is for {owner}"
-      )
-    method = method._replace(penalty_weights=(weight,))
-  return method
-
-
-def _check(options: argparse.Namespace) -> None:
-  """What no later check can name as the option it is."""
-  for name in ("steps", "draws", "batch_size"):
-    value = getattr(options, name)
-    if value is not None and value < 1:
-      raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-  if not 0 <= options.seed < 2**32:
-    raise ValueError(f"--seed is {options.seed}; allowed is 0 to 2**32 - 1")
-  retain = options.retain
-  if retain is not None and not (math.isfinite(retain) and 0 < retain <= 1):
-    raise ValueError(f"--retain is {retain}; it must be above 0 and at most 1")
-  if options.budget is not None and options.budget < 1:
-    raise ValueError(f"--budget is {options.budget}; it must be at least 1")
+def _bands(text: str) -> tuple[int, ...]:
+  try:
+    return tuple(int(number) for number in text.split(","))
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is not three channels; write them as 3,2,1"
+    ) from None

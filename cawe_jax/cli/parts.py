@@ -1,41 +1,29 @@
-"""Parts of a method by the names that a shell user types.
+"""Parts of a method by what a shell user types: a name, or a function of their own.
 
-The names are found, not listed: every public function of the module that returns the
-wanted type is a choice, ``adaptive_gaussian`` as ``adaptive-gaussian``. Numbers follow
-a colon: ``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``. Any other
+Names and their numbers are those of :mod:`cawe_jax.methods.names`. Any other
 ``MODULE:FUNCTION`` is a part of the user's own; the library's names come first.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from cawe_jax import distortions, perturbations
 from cawe_jax.cli.imports import (
   accepts,
   import_function,
   make_part,
   names_function,
-  source_sha256,
+  source_of,
 )
+from cawe_jax.initial_masks import InitialMask
+from cawe_jax.methods import names
+from cawe_jax.methods.names import Named
 from cawe_jax.types import Distortion, Perturbation, Transform
 
-_NUMBERS = (float, tuple[float, ...])
+T = TypeVar("T")
+
 _DISTORTION_ARGUMENTS = ["clean_logits", "logits", "target"]
-_OWN = "or MODULE:FUNCTION for one of your own"
-
-
-def perturbation_names() -> list[str]:
-  """The names that :func:`parse_perturbation` knows."""
-  return [_dashed(name) for name in _perturbations()]
-
-
-def distortion_names() -> list[str]:
-  """The names that :func:`parse_distortion` knows."""
-  return [_dashed(name) for name in _distortions()]
 
 
 def parse_perturbation(text: str) -> Perturbation:
@@ -47,33 +35,29 @@ def parse_perturbation(text: str) -> Perturbation:
 
   Example:
     >>> parse_perturbation("blur:5").name
-    'blur(5.0)'
+    'blur(sigma=5.0)'
   """
-  name, _, numbers = text.partition(":")
-  factories = _perturbations()
-  if name.replace("-", "_") not in factories:
-    if names_function(text):
-      return make_part("perturbation", text, Perturbation)
-    raise ValueError(
-      f"perturbation {name!r} is unknown; allowed: {', '.join(perturbation_names())}, "
-      f"{_OWN}"
-    )
-  factory = factories[name.replace("-", "_")]
-  values = _numbers("perturbation", text, numbers)
-  hints = get_type_hints(factory)
-  takes = [n for n in inspect.signature(factory).parameters if hints[n] in _NUMBERS]
-  wants_tuple = bool(takes) and hints[takes[0]] is not float
-  arguments: list[Any] = [values] if wants_tuple and values else list(values)
-  try:
-    inspect.signature(factory).bind(*arguments)
-    if len(arguments) > len(takes):
-      raise TypeError
-  except TypeError:
-    wanted = ", ".join(takes) or "nothing"
-    raise ValueError(
-      f"perturbation {text!r} does not fit; {name} takes {wanted} after the colon"
-    ) from None
-  return factory(*arguments)
+  return _parse("perturbation", names.PERTURBATIONS, text, Perturbation)
+
+
+def parse_representation(text: str) -> Transform:
+  """A representation, likewise.
+
+  Example:
+    >>> parse_representation("cawe_jax.representations:pixel").name
+    'pixel()'
+  """
+  return _parse("representation", names.REPRESENTATIONS, text, Transform)
+
+
+def parse_initial_mask(text: str) -> InitialMask:
+  """Where the search starts, likewise.
+
+  Example:
+    >>> parse_initial_mask("constant:0.5").name
+    'constant(value=0.5)'
+  """
+  return _parse("initial-mask", names.INITIAL_MASKS, text, InitialMask)
 
 
 def parse_distortion(text: str) -> Distortion:
@@ -86,38 +70,19 @@ def parse_distortion(text: str) -> Distortion:
     >>> parse_distortion("squared-l2").__name__
     'squared_l2'
   """
-  functions = _distortions()
-  if text.replace("-", "_") in functions:
-    return functions[text.replace("-", "_")]
-  if names_function(text):
+  if _is_own(names.DISTORTIONS, text):
     return _own_distortion(text)
-  raise ValueError(
-    f"distortion {text!r} is unknown; allowed: {', '.join(distortion_names())}, {_OWN}"
-  )
+  return _find("distortion", names.DISTORTIONS, text).make
 
 
-def parse_representation(text: str) -> Transform:
-  """A representation from ``MODULE:FUNCTION``.
-
-  Raises:
-    ValueError: No such function, or it returns no transform.
-
-  Example:
-    >>> parse_representation("cawe_jax.representations:pixel").name
-    'pixel()'
-  """
-  return make_part("representation", text, Transform)
-
-
-def own_parts(texts: Mapping[str, str | None]) -> dict[str, dict[str, str | None]]:
+def own_parts(texts: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
   """What tells the user's own parts from others of the same name.
 
   Args:
     texts: What was given for each option; None for nothing.
 
   Returns:
-    For each option that names a function: ``function``, the text, and ``sha256``, of
-    the module's file.
+    For each option that names a function, :func:`cawe_jax.cli.imports.source_of` it.
 
   Raises:
     ValueError: There is no such function.
@@ -127,10 +92,28 @@ def own_parts(texts: Mapping[str, str | None]) -> dict[str, dict[str, str | None
     {}
   """
   return {
-    option: {"function": text, "sha256": source_sha256(option, text)}
+    option: source_of(option, text)
     for option, text in texts.items()
     if text is not None and names_function(text)
   }
+
+
+def _parse(option: str, table: Mapping[str, Named], text: str, kind: type[T]) -> T:
+  if _is_own(table, text):
+    return make_part(option, text, kind)  # type: ignore[arg-type]
+  _find(option, table, text.partition(":")[0])
+  return names.parse(option, table, text)
+
+
+def _is_own(table: Mapping[str, Named], text: str) -> bool:
+  return text.partition(":")[0] not in table and names_function(text)
+
+
+def _find(option: str, table: Mapping[str, Named], name: str) -> Any:
+  try:
+    return names.find(option, table, name)
+  except ValueError as error:
+    raise ValueError(f"{error}, or MODULE:FUNCTION for one of your own") from None
 
 
 def _own_distortion(text: str) -> Distortion:
@@ -146,43 +129,3 @@ def _own_distortion(text: str) -> Distortion:
       f"{', '.join(_DISTORTION_ARGUMENTS)}"
     )
   return function
-
-
-def _perturbations() -> dict[str, Callable[..., Perturbation]]:
-  """All factories; numbers are their arguments."""
-  return {
-    name: function
-    for name, function in _public_functions(perturbations).items()
-    if get_type_hints(function).get("return") is Perturbation
-  }
-
-
-def _distortions() -> dict[str, Distortion]:
-  return {
-    name: function
-    for name, function in _public_functions(distortions).items()
-    if list(inspect.signature(function).parameters) == _DISTORTION_ARGUMENTS
-  }
-
-
-def _public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-  return {
-    name: value
-    for name, value in vars(module).items()
-    if inspect.isfunction(value)
-    and value.__module__ == module.__name__
-    and not name.startswith("_")
-  }
-
-
-def _numbers(option: str, text: str, numbers: str) -> tuple[float, ...]:
-  try:
-    return tuple(float(number) for number in numbers.split(",") if numbers)
-  except ValueError:
-    raise ValueError(
-      f"{option} {text!r} does not fit; after the colon come numbers, e.g. blur:5"
-    ) from None
-
-
-def _dashed(name: str) -> str:
-  return name.replace("_", "-")

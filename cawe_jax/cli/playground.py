@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import warnings
 
-from cawe_jax.compilation import use_compilation_cache
+from cawe_jax.explaining.emptiness import EmptyMaskWarning
+from cawe_jax.files.compilation import enable_compilation_cache
+from cawe_jax.numerics.devices import check_platform
 
 _NEEDED = ("jaxwt", "msgspec", "starlette", "uvicorn", "websockets")
 
@@ -25,12 +28,17 @@ def run_playground(options: argparse.Namespace) -> int:
   from cawe_jax.playground.serve import serve
   from cawe_jax.playground.settings import make_settings
 
-  use_compilation_cache()
+  # The page shows how much a mask keeps.
+  warnings.simplefilter("ignore", EmptyMaskWarning)
+  check_platform()
+  enable_compilation_cache()
   serve(
     lambda: make_settings(options.classifier, options.preset),
     host=options.host,
     port=options.port,
     open_page=options.open,
+    allowed_hosts=options.allowed_host,
+    root_path=options.root_path,
     say=functools.partial(print, flush=True),
   )
   return 0

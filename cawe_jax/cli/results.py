@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cawe_jax.files import atomic_write
-from cawe_jax.storage import load, load_metadata, save
+from cawe_jax.cli.places import is_figure
+from cawe_jax.explaining.emptiness import is_nearly_empty
+from cawe_jax.files.storage import load, load_metadata, save
+from cawe_jax.files.writing import atomic_write
 from cawe_jax.types import Explanation
 
 _TITLES = {
@@ -29,10 +33,10 @@ class Result(NamedTuple):
 
   Attributes:
     request: What was asked for; a finished image with an equal one is not done again.
-    target_name: Of the explained class.
+    target_name: The name of the explained class.
     method: Every setting, the chosen multiplier included.
     seconds: Wall time of the batch over its images, compilation aside.
-    compile_seconds: Of the batch.
+    compile_seconds: Seconds that the batch spent on compiling.
     extra: Further entries of the JSON, e.g. what ``--retain`` reached.
   """
 
@@ -42,18 +46,6 @@ class Result(NamedTuple):
   seconds: float
   compile_seconds: float
   extra: dict[str, Any]
-
-
-def is_finished(folder: Path, stem: str, request: dict[str, Any]) -> bool:
-  """Whether all three files are there and were made by an equal request."""
-  paths = [folder / f"{stem}{suffix}" for suffix in (".json", ".npz", ".png")]
-  if not all(path.is_file() for path in paths):
-    return False
-  try:
-    report = json.loads(paths[0].read_text())
-    return bool(report["request"] == _as_json(request))
-  except (ValueError, KeyError, TypeError):
-    return False
 
 
 def write(folder: Path, stem: str, explanation: Explanation, result: Result) -> None:
@@ -94,7 +86,7 @@ def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
     "model_evaluations": int(explanation.model_evaluations),
     "seconds": round(result.seconds, 3),
     "compile_seconds": round(result.compile_seconds, 3),
-    "nearly_empty": bool(explanation.rate < 1e-4),
+    "nearly_empty": bool(is_nearly_empty(explanation)),
     **result.extra,
     "method": _as_json(result.method),
     "seed": result.request["seed"],
@@ -103,7 +95,12 @@ def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
   }
 
 
-def draw(explanation: Explanation, report: dict[str, Any], path: str | Path) -> None:
+def draw(
+  explanation: Explanation,
+  report: dict[str, Any],
+  path: str | Path,
+  bands: Sequence[int] | None = None,
+) -> None:
   """The figure, from what the ``.npz`` holds."""
   from cawe_jax.figures import explanation_figure, save_figure
 
@@ -111,26 +108,42 @@ def draw(explanation: Explanation, report: dict[str, Any], path: str | Path) -> 
   name = _TITLES.get(method["name"], method["name"])
   title = f"{name} of “{report['target_name']}”, λ = {method['lagrange_multiplier']:g}"
   figure = explanation_figure(
-    explanation, target_name=report["target_name"], title=title
+    explanation, target_name=report["target_name"], title=title, bands=bands
   )
   save_figure(figure, path)
 
 
-def _draw_unnamed(explanation: Explanation, path: str | Path) -> None:
+def _draw_unnamed(
+  explanation: Explanation, path: str | Path, bands: Sequence[int] | None
+) -> None:
   """The figure, from an explanation alone."""
   from cawe_jax.figures import explanation_figure, save_figure
 
-  save_figure(explanation_figure(explanation), path)
+  save_figure(explanation_figure(explanation, bands=bands), path)
 
 
-def redraw(source: str | Path, path: str | Path) -> None:
+def redraw(
+  source: str | Path, path: str | Path, bands: Sequence[int] | None = None
+) -> None:
   """Draw the figure of a ``.npz`` of :func:`write`, or of ``cawe.save``.
 
-  The latter's has no names: its heading is the class's number.
+  The latter's heading is the class's name, or its number where the network had none.
+
+  Args:
+    source: The ``.npz``.
+    path: Where the figure is written.
+    bands: As for :func:`cawe_jax.figures.explanation_figure`.
 
   Raises:
-    ValueError: The file is no explanation, or one of several images.
+    ValueError: The file is no explanation, or one of several images; the bands are not
+      three channels of it; or what is in the figure's place is no figure of this
+      package.
   """
+  if os.path.lexists(path) and not is_figure(Path(path)):
+    raise ValueError(
+      f"--out {str(path)!r} exists and is no figure of this package, so it is not "
+      "replaced; give another name"
+    )
   explanation, metadata = load(source), load_metadata(source)
   if np.ndim(explanation.input_image) != 3:
     raise ValueError(
@@ -142,13 +155,13 @@ def redraw(source: str | Path, path: str | Path) -> None:
       "target_name": str(),
       "method": {"name": str(), "lagrange_multiplier": int() | float()},
     }:
-      draw(explanation, metadata, path)
+      draw(explanation, metadata, path, bands)
     case _:
-      _draw_unnamed(explanation, path)
+      _draw_unnamed(explanation, path, bands)
 
 
 def versions() -> dict[str, str]:
-  """Of Python and the packages that decide the numbers."""
+  """Versions of Python and of the packages that decide the numbers."""
   found = {"python": platform.python_version()}
   for package in _PACKAGES:
     try:

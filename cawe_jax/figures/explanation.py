@@ -9,6 +9,7 @@ never parsed as formulas.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -21,25 +22,38 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from cawe_jax import optimality
-from cawe_jax.figures.layout import is_wavelet, mask_blocks, mask_layout
-from cawe_jax.files import atomic_write
+from cawe_jax.explaining import emptiness, optimality
+from cawe_jax.figures.bands import as_shown
+from cawe_jax.figures.layout import enlarged, is_wavelet, mask_blocks, mask_layout
+from cawe_jax.files.writing import MARK, atomic_write
 from cawe_jax.types import Explanation
 
-NEARLY_EMPTY_RATE = 1e-4
-"""Below this mean of the mask, the figure says that the mask is nearly empty."""
 LOW_RATIO = 0.1
 """Below this share of the clean probability, the figure says that little is kept."""
 
 _PANEL_PIXELS = 360  # width of one image on the page
 _INK, _GREY, _FAINT, _WARNING = "#1d1d21", "#6b6b73", "#e6e6ea", "#b3261e"
 _COLOURS = {"distortion": "#d1495b", "λ · rate": "#1f7a99", "other terms": "#b9770e"}
-_METADATA: dict[str, dict[str, Any]] = {
-  ".png": {"Software": None},
-  ".pdf": {"CreationDate": None},
+_ON_ANY_COLOUR: dict[str, Any] = {
+  "color": "white",
+  "path_effects": [withStroke(linewidth=2, foreground=_INK)],
 }
+_METADATA: dict[str, dict[str, Any]] = {
+  ".png": {"Software": MARK},
+  ".pdf": {"Creator": MARK, "CreationDate": None},
+}
+
+
+class _Page(Figure):
+  """A figure that a notebook shows, whether or not ``pyplot`` was ever imported."""
+
+  def _repr_png_(self) -> bytes:
+    file = io.BytesIO()
+    self.savefig(file, format="png", dpi="figure", facecolor="white")
+    return file.getvalue()
 
 
 def explanation_figure(
@@ -47,6 +61,7 @@ def explanation_figure(
   *,
   target_name: str | None = None,
   title: str | None = None,
+  bands: Sequence[int] | None = None,
 ) -> Figure:
   """Draws one image's explanation, its mask, its optimisation and its numbers.
 
@@ -56,17 +71,22 @@ def explanation_figure(
   class. The curve "other terms" is what further penalties add to the objective.
 
   Args:
-    explanation: Of one image, JAX or NumPy arrays.
-    target_name: Name of what is explained; by default its number, ``class 285``, or
-      ``output 1`` of a regression.
+    explanation: The explanation of one image, of JAX or NumPy arrays.
+    target_name: Name of what is explained; by default the one that the network had for
+      it, or its number, ``class 285``, ``output 1`` of a regression.
     title: Heading; by default it names the class. Long texts are shortened.
+    bands: Three channels, counted from 0, that are drawn in red, green and blue, such
+      as ``(3, 2, 1)`` of a satellite's image. By default one channel is drawn in grey,
+      three as red, green and blue, and of any other number the mean in grey. The
+      headings say what is drawn.
 
   Returns:
-    A figure of 15 x 6.7 inches at 110 dots per inch with an Agg canvas.
+    A figure of 15 x 6.7 inches at 110 dots per inch with an Agg canvas, which notebooks
+    show as a picture.
 
   Raises:
-    ValueError: ``explanation`` is a batch, or a leaf of its mask is not
-      ``[orientations, h, w, 1]``.
+    ValueError: ``explanation`` is a batch, a leaf of its mask is not
+      ``[orientations, h, w, 1]``, or the bands are not three channels of the image.
 
   Example:
     >>> figure = explanation_figure(explanation)  # doctest: +SKIP
@@ -78,10 +98,9 @@ def explanation_figure(
       f"explanation: got an input_image of rank {rank}, allowed: one image [H, W, C];"
       " take one of a batch with jax.tree.map(lambda leaf: leaf[i], explanation)"
     )
-  noun = "output" if e.is_regression else "class"
-  name = f"{noun} {int(e.target)}" if target_name is None else target_name
+  name = e.target_name if target_name is None else target_name
   score, with_noise, without_noise = _scores(e)
-  figure = Figure(figsize=(15, 6.7), dpi=110, facecolor="white")
+  figure = _Page(figsize=(15, 6.7), dpi=110, facecolor="white")
   FigureCanvasAgg(figure)
   title = f"Explanation of “{_shorten(name, 80)}”" if title is None else title
   _write(figure, 0.035, 0.979, _shorten(title, 110), size=16, weight="bold", va="top")
@@ -90,11 +109,11 @@ def explanation_figure(
   top = {"left": 0.035, "right": 0.965, "top": 0.815, "bottom": 0.32, "wspace": 0.08}
   cells = figure.add_gridspec(1, 4, **top)
   image, grey, colour, mask = (figure.add_subplot(cells[i]) for i in range(4))
-  _draw_image(image, e.input_image, "Image")
+  _draw_image(image, e.input_image, "Image", bands)
   _subtitle(image, f"{_shorten(name, 30)}, {score}")
   _draw_image(grey, e.image, "Explanation")
   _subtitle(grey, with_noise)
-  _draw_image(colour, e.masked_image, "Masked image")
+  _draw_image(colour, e.masked_image, "Masked image", bands)
   _subtitle(colour, without_noise)
   _draw_mask(mask, e.mask)
   _subtitle(mask, f"mean {_percent(e.rate)}, above zero {_percent(e.rate_l0)}")
@@ -143,15 +162,17 @@ def _scores(e: Explanation) -> tuple[str, str, str]:
   )
 
 
-def _draw_image(axes: Axes, image: Any, heading: str) -> None:
-  values = np.clip(np.asarray(image, float), 0, 1)
-  values = values[..., 0] if values.shape[-1] == 1 else values
-  axes.imshow(values, cmap="gray", vmin=0, vmax=1)
+def _draw_image(
+  axes: Axes, image: Any, heading: str, bands: Sequence[int] | None = None
+) -> None:
+  picture, caption = as_shown(image, bands)
+  axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
   _bare(axes)
-  _heading(axes, heading, up=20)
+  _heading(axes, f"{heading}, {caption}" if caption else heading, up=20)
 
 
 def _draw_mask(axes: Axes, mask: Sequence[Any]) -> None:
+  mask = enlarged(mask)
   blocks, (height, width) = mask_blocks(mask)
   wavelet = is_wavelet(mask)
   drawn = axes.imshow(
@@ -174,7 +195,7 @@ def _draw_mask(axes: Axes, mask: Sequence[Any]) -> None:
       )
     if wavelet and leaf == len(mask) - 1:
       corner = columns.stop - 0.02 * width, rows.start + 0.02 * height
-      _write(axes, *corner, "HVD"[orientation], color="white", ha="right", va="top")
+      _write(axes, *corner, "HVD"[orientation], **_ON_ANY_COLOUR, ha="right", va="top")
 
 
 def _mask_heading(num_blocks: int, wavelet: bool) -> str:
@@ -281,8 +302,8 @@ def _notice(e: Explanation) -> str:
   at = f"at λ = {_number(e.lagrange_multiplier)}"
   if doubt := optimality.doubt(e):
     return doubt
-  if float(e.rate) < NEARLY_EMPTY_RATE:
-    return f"Nearly empty mask: the optimum {at} keeps (almost) nothing."
+  if nothing := emptiness.notice(e):
+    return nothing
   if float(e.retained_probability) < LOW_RATIO:
     percent = _percent(e.retained_probability)
     return f"Weak explanation: the mask found {at} keeps only {percent} of p."

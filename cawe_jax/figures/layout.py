@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cawe_jax.engine.checks import check_leaves
+
+_CANVAS = 120  # pixels, of which a gap of one is less than a per cent
+
 
 class Block(NamedTuple):
   """One sub-band's place.
@@ -83,6 +87,7 @@ def mask_blocks(mask: Sequence[Any]) -> tuple[list[Block], tuple[int, int]]:
   Raises:
     ValueError: There are no leaves, or one has another shape.
   """
+  check_leaves("mask", mask)
   shapes = [tuple(np.shape(leaf)) for leaf in mask]
   if not shapes or any(len(s) != 4 or s[3] != 1 or 0 in s for s in shapes):
     raise ValueError(
@@ -90,6 +95,29 @@ def mask_blocks(mask: Sequence[Any]) -> tuple[list[Block], tuple[int, int]]:
       "[orientations, h, w, 1]"
     )
   return _nested(shapes) if _is_nested(shapes) else _grid(shapes)
+
+
+def enlarged(mask: Sequence[Any]) -> list[np.ndarray]:
+  """Repeats the entries of a small mask, beside which gaps of a pixel are thin.
+
+  Args:
+    mask: As for :func:`mask_layout`.
+
+  Returns:
+    The leaves with every entry ``n x n`` times, where ``n`` makes the canvas about 120
+    pixels long; 1 for large masks, and for those that are one sub-band without gaps.
+
+  Raises:
+    ValueError: As :func:`mask_blocks`.
+
+  Example:
+    >>> mask = np.ones((1, 4, 4, 1)), np.ones((3, 4, 4, 1))
+    >>> [leaf.shape for leaf in enlarged(mask)]
+    [(1, 56, 56, 1), (3, 56, 56, 1)]
+  """
+  blocks, shape = mask_blocks(mask)
+  times = math.ceil(_CANVAS / max(shape)) if len(blocks) > 1 else 1
+  return [np.asarray(leaf).repeat(times, 1).repeat(times, 2) for leaf in mask]
 
 
 def is_wavelet(mask: Sequence[Any]) -> bool:

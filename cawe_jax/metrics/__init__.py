@@ -1,12 +1,13 @@
 """What an explanation is worth: one value per image, for every method alike."""
 
 from cawe_jax.metrics.curves import area_under_curve, on_axis
-from cawe_jax.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
-from cawe_jax.metrics.model_randomisation import (
+from cawe_jax.metrics.insertion import InsertionDeletion, insertion_deletion
+from cawe_jax.metrics.parameter_randomisation import (
   ModelRandomisation,
   model_randomisation,
 )
-from cawe_jax.metrics.ranking import Relevance, keep, randomise, ranking, top_mask
+from cawe_jax.metrics.pixel_space import pixel_map
+from cawe_jax.metrics.ranks import Relevance, keep, randomise, ranking, top_mask
 from cawe_jax.metrics.rate_distortion import FRACTIONS, Curve, rate_distortion_curve
 from cawe_jax.metrics.retention import Retained, retained
 from cawe_jax.metrics.stability import (
@@ -29,6 +30,7 @@ __all__ = [
   "keep",
   "model_randomisation",
   "on_axis",
+  "pixel_map",
   "randomise",
   "rank_correlation",
   "ranking",

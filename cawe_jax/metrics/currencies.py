@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from cawe_jax.types import Array, Coefficients
 
@@ -38,7 +39,11 @@ STEP = 1 / 255
 _MINIMUM_SCALE = STEP / 16
 
 
-def energy(coefficients: Coefficients) -> Array:
+PerEntry = Float[Array, "k"]
+"""A real number for each entry of a mask, leaf by leaf."""
+
+
+def energy(coefficients: Coefficients) -> PerEntry:
   """Squared coefficients of one image, summed over channels.
 
   Args:
@@ -54,7 +59,7 @@ def energy(coefficients: Coefficients) -> Array:
   return jnp.concatenate([jnp.sum(leaf**2, -1).ravel() for leaf in coefficients])
 
 
-def value_bits(coefficients: Coefficients) -> Array:
+def value_bits(coefficients: Coefficients) -> PerEntry:
   r"""Code length of the values of one image's entries, summed over channels.
 
   With ``q`` the distance to the group's median, rounded to whole steps of size ``D``,
@@ -125,7 +130,7 @@ def bits_of_top(bits: np.ndarray, ranks: np.ndarray) -> np.ndarray:
   larger cost then stands, so that bits never fall with the number of entries.
 
   Args:
-    bits: Of the values, ``[..., k]``.
+    bits: The bits of each entry's value, ``[..., k]``.
     ranks: Places of the entries, 0 for the most relevant, ``[..., k]``.
 
   Returns:

@@ -11,18 +11,21 @@ of the noise. Every obfuscation is clipped to [0, 1], as in the objective.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import checks, contracts, distortions, perturbations, recipes
+from cawe_jax import distortions, perturbations, recipes
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.methods import Method
+from cawe_jax.engine import checks
+from cawe_jax.engine.session import Session
+from cawe_jax.methods import Method, contracts
 from cawe_jax.metrics.currencies import bits_of_top, energy, energy_of_top, value_bits
-from cawe_jax.metrics.ranking import (
+from cawe_jax.metrics.ranks import (
+  MaskFn,
   Relevance,
   check_fraction,
   check_relevance,
@@ -30,14 +33,12 @@ from cawe_jax.metrics.ranking import (
   ranking,
   to_mask,
 )
-from cawe_jax.session import Session
-from cawe_jax.types import Array, Distortion, Perturbation, Transform
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.numerics.streams import Stream
+from cawe_jax.types import Array, Distortion, Images, Key, Perturbation, Transform
 
 FRACTIONS = tuple(i / 100 for i in (*range(10), *range(10, 101, 5)))
 """Steps of 1 % below 10 %, where curves differ most, then of 5 %; 0 and 1 included."""
-
-# Steps of their own, so that nothing was optimised or chosen on these draws.
-_DRAW_STEP, _TIE_STEP = 2**32 - 3, 2**32 - 4
 
 
 class Curve(NamedTuple):
@@ -47,8 +48,8 @@ class Curve(NamedTuple):
     fraction: Share of the entries that was kept, or replaced, the most relevant first,
       ``[P]``; rounded to whole entries.
     distortion: Mean over draws, ``[B, P]``.
-    standard_error: Of that mean; 0 where all draws are the same, NaN for one random
-      draw, ``[B, P]``.
+    standard_error: Standard error of that mean; 0 where all draws are the same, NaN for
+      one random draw, ``[B, P]``.
     score: Mean of the target's score, by default its probability, ``[B, P]``.
     agreement: Share of draws for which the network itself says the target, ``[B, P]``;
       NaN for a regression.
@@ -66,14 +67,15 @@ class Curve(NamedTuple):
   bits: np.ndarray
 
 
+@own_rules()
 def rate_distortion_curve(
   classifier: Classifier,
-  images: Array | np.ndarray,
+  images: Images,
   relevance: Relevance,
   transform: Transform,
   *,
-  key: Array,
-  mask_fn: Callable[[Array, int], Array] = keep,
+  key: Key,
+  mask_fn: MaskFn = keep,
   perturbation: Perturbation | None = None,
   distortion: Distortion = distortions.l2,
   fractions: Sequence[float] | np.ndarray = FRACTIONS,
@@ -88,13 +90,14 @@ def rate_distortion_curve(
     classifier: The network.
     images: ``[B, H, W, C]``, float in [0, 1].
     relevance: What is ranked: like B masks of the representation, larger = more
-      relevant, equal entries in random order; ``Explanation.mask`` is one.
+      relevant, equal entries in random order; ``Explanation.mask`` is one, of which
+      the curve tells something up to the share of entries above zero, ``rate_l0``:
+      beyond it come zeros, whose order is random.
     transform: The representation whose entries are ranked.
     key: As for :func:`cawe_jax.explain`. The same key gives all rankings of one
       representation the same noise.
     mask_fn: :func:`~cawe_jax.metrics.keep` keeps the most relevant entries,
-      :func:`~cawe_jax.metrics.randomise` replaces them:
-      ``(ranks [..., k], count) -> mask [..., k]``.
+      :func:`~cawe_jax.metrics.randomise` replaces them; or a :class:`.MaskFn` of yours.
     perturbation: What replaces an entry; by default adaptive Gaussian noise with the
       law of this representation.
     distortion: By default the l2 distance of the probabilities, not squared, as
@@ -110,7 +113,8 @@ def rate_distortion_curve(
 
   Raises:
     ValueError: An argument is out of range, the relevance does not fit the
-      representation, or the distortion has no meaning for the network's outputs.
+      representation, the distortion has no meaning for the network's outputs, or the
+      distortion is NaN.
 
   Example:
     >>> from cawe_jax.representations import pixel
@@ -155,8 +159,14 @@ def rate_distortion_curve(
   points = []
   for count in counts:
     masks = to_mask(mask_fn(ranks, count), representation.mask_shapes)
-    points.append(session.estimate(masks, _DRAW_STEP, session.num_draws))
+    points.append(session.estimate(masks, Stream.CURVE, session.num_draws))
   estimate = jax.tree.map(lambda *xs: np.stack(xs, axis=1), *points)
+  if np.isnan(estimate.distortion).any():
+    raise ValueError(
+      f"the curve is NaN; one of these returned NaN: distortion "
+      f"{contracts.name_of(distortion)}, perturbation {method.perturbation.name}, "
+      f"classifier {classifier.name!r} (finite on the images, perhaps not when masked)"
+    )
   coefficients = session.crop(session.problems.coefficients)
   agreement = estimate.agreement
   if not session.output.is_probability:
@@ -174,7 +184,7 @@ def rate_distortion_curve(
 
 @jax.jit
 def _rankings(relevance: Relevance, keys: Array) -> Array:
-  ties = jax.vmap(jax.random.fold_in, (0, None))(keys, jnp.uint32(_TIE_STEP))
+  ties = jax.vmap(jax.random.fold_in, (0, None))(keys, jnp.uint32(Stream.TIES))
   return jax.vmap(ranking)(relevance, ties)
 
 

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cawe_jax import checks, contracts, distortions, perturbations, recipes
+from cawe_jax import distortions, perturbations, recipes
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.explain import MINIMUM_PROBABILITY
-from cawe_jax.methods import Method
-from cawe_jax.session import Session
-from cawe_jax.types import Array, Mask, Perturbation, Transform
+from cawe_jax.engine import checks
+from cawe_jax.engine.session import Session
+from cawe_jax.explaining.one import MINIMUM_PROBABILITY
+from cawe_jax.methods import Method, contracts
+from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.types import Images, Key, Masks, Perturbation, Transform
 
 
 class Retained(NamedTuple):
@@ -36,13 +38,14 @@ class Retained(NamedTuple):
   explanation_agreement: np.ndarray
 
 
+@own_rules()
 def retained(
   classifier: Classifier,
-  images: Array | np.ndarray,
-  masks: Mask,
+  images: Images,
+  masks: Masks,
   transform: Transform,
   *,
-  key: Array,
+  key: Key,
   perturbation: Perturbation | None = None,
   targets: Any = None,
   image_ids: Any = None,

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import rankdata
 
-from cawe_jax.metrics.ranking import (
+from cawe_jax.metrics.ranks import (
   Relevance,
   check_alike,
   check_axes,
   check_fraction,
 )
+from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.types import Array
 
 
@@ -70,6 +71,7 @@ def seed_stability(relevances: Relevance, fraction: float = 0.05) -> Stability:
   )
 
 
+@own_rules()
 def rank_correlation(first: Relevance, second: Relevance) -> np.ndarray:
   """Spearman's rank correlation of two relevances of each image.
 
@@ -93,6 +95,7 @@ def rank_correlation(first: Relevance, second: Relevance) -> np.ndarray:
   return np.asarray(_spearman(_flat(first), _flat(second)))
 
 
+@own_rules()
 def top_overlap(first: Relevance, second: Relevance, fraction: float) -> np.ndarray:
   """Intersection over union of the most relevant entries of two relevances.
 
@@ -123,8 +126,9 @@ def top_overlap(first: Relevance, second: Relevance, fraction: float) -> np.ndar
   return np.asarray(_overlap(*flat, count))
 
 
-def _flat(relevance: Relevance) -> Array:
-  return jnp.concatenate([jnp.reshape(leaf, (len(leaf), -1)) for leaf in relevance], 1)
+def _flat(relevance: Relevance) -> np.ndarray:
+  # On the host, since the two may be on different devices.
+  return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in relevance], 1)
 
 
 @jax.jit
@@ -153,4 +157,6 @@ def _share_of_top(values: Array, count: Array) -> Array:
   """1 for what is among the ``count`` largest, 0 for what is not, between for ties."""
   threshold = jnp.sort(values, descending=True)[count - 1]
   above, tied = values > threshold, values == threshold
-  return above + tied * (count - jnp.sum(above)) / jnp.sum(tied)
+  places = count - jnp.sum(above)
+  share = tied.astype(places.dtype) * places / jnp.sum(tied)
+  return above.astype(share.dtype) + share

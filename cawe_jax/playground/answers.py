@@ -1,9 +1,10 @@
 """A running playground: its photographs, queues and caches, and the answers they give.
 
-Two queues: one for networks and optimisers, which take seconds, and one for what is
-done in a moment (signals, decoding, figures), so that a moment never waits for seconds.
-Memory is bounded by the stores' capacities, by one job of each queue at a time, and by
-:data:`~cawe_jax.playground.jobs.MAX_WAITING` jobs that wait for each connection.
+Four queues, so that what is done in a moment (signals, known explanations) never waits
+for what takes seconds: networks and optimisers, uploads, and files to download. Uploads
+are decoded in a process of their own, which is ended when a file takes too long.
+Memory is bounded by the stores' capacities, by one job of each queue at a time, by the
+jobs that may wait, and by the programs that are kept (`playground.programs`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from cawe_jax.images import decode_image, prepare_image
+from cawe_jax.files.compilation import compilation_that_asks, tidy_compilation_cache
+from cawe_jax.files.decoding import Decoder
 from cawe_jax.playground import catalogue, messages, paths, signal_tasks, tasks
 from cawe_jax.playground.catalogue import Photograph
-from cawe_jax.playground.jobs import Queue
+from cawe_jax.playground.jobs import Caller, Check, Queue
 from cawe_jax.playground.messages import ImageChoice
 from cawe_jax.playground.pictures import to_webp
+from cawe_jax.playground.programs import Programs
 from cawe_jax.playground.settings import Settings, input_shape
 from cawe_jax.playground.store import Store
 
 MAX_UPLOADS = 64
 """Prepared images that are kept; 0.6 MB each at 224 x 224 pixels."""
+MAX_WAITING_UPLOADS = 8
+"""Files that wait to be decoded, of at most 16 MiB each."""
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What cameras and browsers write; each format more is one more way to be attacked."""
 MAX_RESULTS = 32
 """Explanations that are kept; 2 MB each at 224 x 224 pixels."""
 
@@ -38,7 +45,7 @@ class Answers:
   """Everything that a playground holds while it runs; use it in ``async with open()``.
 
   Args:
-    settings: Of the playground.
+    settings: The settings of the playground.
   """
 
   def __init__(self, settings: Settings):
@@ -54,15 +61,21 @@ class Answers:
     ) | {"signals": signal_tasks.offer()}
     self._uploads: Store[Photograph] = Store(MAX_UPLOADS)
     self._results: Store[tasks.Result] = Store(MAX_RESULTS)
-    self._slow, self._quick = Queue(), Queue()
+    self._decoder = Decoder()
+    self._slow, self._quick, self._drawing = Queue(), Queue(), Queue()
+    self._decoding = Queue(MAX_WAITING_UPLOADS)
+    self._programs = Programs(tidy_compilation_cache)
 
   @contextlib.asynccontextmanager
   async def open(self) -> AsyncIterator[None]:
     """Work while the block lasts."""
-    async with self._slow.working(), self._quick.working():
-      yield
+    with self._decoder:
+      async with contextlib.AsyncExitStack() as stack:
+        for queue in (self._slow, self._quick, self._drawing, self._decoding):
+          await stack.enter_async_context(queue.working())
+        yield
 
-  async def answer(self, request: Any, visitor: Hashable, put: Put) -> Any:
+  async def answer(self, request: Any, caller: Caller, put: Put) -> Any:
     """The last message that a request gets; ``put`` takes those before.
 
     Raises:
@@ -70,18 +83,18 @@ class Answers:
     """
     match request:
       case messages.Predict():
-        return await self._predict(request, visitor, put)
+        return await self._predict(request, caller, put)
       case messages.FindMask():
-        return await self._find_mask(request, visitor, put)
+        return await self._find_mask(request, caller, put)
       case messages.Explain():
-        return await self._explain(request, visitor, put)
+        return await self._explain(request, caller, put)
       case messages.Analyse():
         return await self._quick.run(
-          visitor, lambda check: signal_tasks.analyse(request)
+          caller, lambda check: signal_tasks.analyse(request)
         )
     raise AssertionError(request)
 
-  async def upload(self, data: bytes) -> tuple[str, Photograph]:
+  async def upload(self, data: bytes, caller: Caller) -> tuple[str, Photograph]:
     """Keep an uploaded image; its token, and what the network says of it.
 
     Raises:
@@ -89,30 +102,50 @@ class Answers:
     """
     settings = self.settings
     shape = input_shape(settings.classifier)
-
-    def prepare(check: Any) -> Photograph:
-      image = prepare_image(decode_image(data, "upload"), shape, settings.resize)
-      return catalogue.look(settings.classifier, image)
-
-    # Each is a visitor of its own: an upload has no connection.
-    photograph = await self._quick.run(object(), prepare)
-    return self._uploads.add(photograph), photograph
+    image = await self._decoding.run(
+      caller,
+      lambda check: self._decoder.decode(
+        data, "upload", shape, settings.resize, UPLOAD_FORMATS
+      ),
+    )
+    photograph = await self._quick.run(
+      caller, lambda check: catalogue.look(settings.classifier, image)
+    )
+    return self._uploads.add(photograph, owner=caller.address), photograph
 
   def uploaded(self, token: str) -> np.ndarray | None:
     """The image of an upload, or None."""
     photograph = self._uploads.get(token)
     return None if photograph is None else photograph.image
 
-  async def file(self, token: str, suffix: str) -> bytes | None:
+  async def file(self, token: str, suffix: str, caller: Caller) -> bytes | None:
     """A file of a result: ``png`` or ``npz``; None if there is no such result."""
     result = self._results.get(token)
     if result is None:
       return None
+    return await self._drawing.run(
+      caller,
+      lambda check: tasks.make_file(self.settings.classifier, result, suffix),
+    )
 
-    def make(check: Any) -> bytes:
-      return tasks.make_files(self.settings.classifier, result)[suffix]
+  async def _run_network(
+    self,
+    caller: Caller,
+    settings: Hashable,
+    work: Callable[[Check], Any],
+    moved: Callable[[int], None],
+  ) -> Any:
+    """Work with the compiled programs of some settings, which it can leave half made.
 
-    return await self._quick.run(object(), make)
+    Who has left the page does not want the programs either.
+    """
+
+    def bounded(check: Check) -> Any:
+      self._programs.use(settings)
+      with compilation_that_asks(check):
+        return work(check)
+
+    return await self._slow.run(caller, bounded, moved)
 
   def _photograph(self, choice: ImageChoice) -> Photograph:
     if (choice.sample is None) == (choice.upload is None):
@@ -125,33 +158,35 @@ class Answers:
     return photograph
 
   async def _predict(
-    self, request: messages.Predict, visitor: Hashable, put: Put
+    self, request: messages.Predict, caller: Caller, put: Put
   ) -> messages.Prediction:
     photograph = self._photograph(request.image)
     _check_drawing(request)
     keep = _unpack(request.mask, photograph.image.shape[:2])
-    return await self._slow.run(
-      visitor,
+    return await self._run_network(
+      caller,
+      ("predict", request.filling),
       lambda check: tasks.predict(self.settings, photograph, request, keep),
       _mover(request.id, put),
     )
 
   async def _find_mask(
-    self, request: messages.FindMask, visitor: Hashable, put: Put
+    self, request: messages.FindMask, caller: Caller, put: Put
   ) -> messages.FoundMask:
     photograph = self._photograph(request.image)
     _check_drawing(request)
     explain = messages.Explain(request.id, request.image, request.method)
     wish = catalogue.complete(explain, self.settings)
     catalogue.check_budget(request.budget, wish, self.settings)
-    return await self._slow.run(
-      visitor,
+    return await self._run_network(
+      caller,
+      ("find", request.method, request.filling),
       lambda check: tasks.find_mask(self.settings, photograph, request, check, put),
       _mover(request.id, put),
     )
 
   async def _explain(
-    self, request: messages.Explain, visitor: Hashable, put: Put
+    self, request: messages.Explain, caller: Caller, put: Put
   ) -> messages.ExplanationMade:
     settings = self.settings
     photograph = self._photograph(request.image)
@@ -166,23 +201,27 @@ class Answers:
     token = self._results.find(key)
     if token is None and shipped is not None and not request.fresh:
       return await self._quick.run(
-        visitor,
+        caller,
         lambda check: paths.describe(settings, photograph, wish, shipped, request.id),
       )
     result = None if token is None else self._results.get(token)
     cached = result is not None
     if result is None:
       name = image.sample or "upload"
-      result = await self._slow.run(
-        visitor,
+      programs = wish._replace(
+        lagrange_multiplier=0.0, target=None, seed=0, budget=wish.budget and 1
+      )
+      result = await self._run_network(
+        caller,
+        programs,
         lambda check: tasks.explain(
           settings, photograph, name, wish, request.id, check, put
         ),
         _mover(request.id, put),
       )
-      token = self._results.add(result, key)
+      token = self._results.add(result, key, owner=caller.address)
     return await self._quick.run(
-      visitor,
+      caller,
       lambda check: tasks.describe(
         settings, photograph, result, request.id, token, cached
       ),

@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import ipaddress
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,21 +22,19 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from cawe_jax.playground.answers import Answers
-from cawe_jax.playground.catalogue import MAX_UPLOAD_BYTES
+from cawe_jax.playground.jobs import Caller
 from cawe_jax.playground.pictures import to_webp
 from cawe_jax.playground.settings import Settings
 from cawe_jax.playground.tasks import FILE_TYPES
+from cawe_jax.playground.uploads import MAX_UPLOAD_BYTES, TooLong, TooSlow, Uploads
 from cawe_jax.playground.visitors import Visitor
 
-UPLOAD_SECONDS = 60.0
-"""Time that reading an upload may take."""
-MAX_CONCURRENT_UPLOADS = 8
-"""Uploads that are read at once; together at most 128 MiB."""
+T = TypeVar("T")
 
 _STATIC = Path(__file__).with_name("static")
 _HEADERS = {
@@ -70,7 +69,7 @@ def create_app(settings: Settings) -> Starlette:
   answers = Answers(settings)
   files = _static_files()
   catalogue = msgspec.json.encode(answers.catalogue)
-  reading = asyncio.Semaphore(MAX_CONCURRENT_UPLOADS)
+  uploads = Uploads()
 
   async def page(request: Request) -> Response:
     return _static_response(files, "index.html")
@@ -85,17 +84,17 @@ def create_app(settings: Settings) -> Starlette:
     return _webp(answers.pictures.get(request.path_params["name"]))
 
   async def upload(request: Request) -> Response:
-    async with reading:
-      data = await _body(request)
-      try:
-        token, photograph = await answers.upload(data)
-      except ValueError as error:
-        raise HTTPException(415, " ".join(str(error).split())) from None
+    data = await _body(uploads, request)
+    try:
+      answer = answers.upload(data, _caller(request))
+      token, photograph = await _while_connected(request, answer)
+    except ValueError as error:
+      raise HTTPException(415, " ".join(str(error).split())) from None
     target = photograph.predicted
     return JSONResponse(
       {
         "upload": token,
-        "url": f"/uploads/{token}.webp",
+        "url": f"uploads/{token}.webp",
         "class": settings.classifier.class_name(target),
         "target": target,
         "probability": float(photograph.probabilities[target]),
@@ -104,13 +103,23 @@ def create_app(settings: Settings) -> Starlette:
 
   async def uploaded(request: Request) -> Response:
     image = answers.uploaded(request.path_params["token"])
-    return _webp(None if image is None else to_webp(image))
+    found = _webp(None if image is None else to_webp(image))
+    # A visitor's own, which nothing shall keep.
+    found.headers["Cache-Control"] = "no-store"
+    return found
 
   async def result(request: Request) -> Response:
     suffix = request.path_params["suffix"]
     data = None
     if suffix in FILE_TYPES:
-      data = await answers.file(request.path_params["token"], suffix)
+      answer = answers.file(request.path_params["token"], suffix, _caller(request))
+      try:
+        data = await _while_connected(request, answer)
+      except ValueError as error:
+        raise HTTPException(503, str(error)) from None
+      except OSError as error:
+        reason = f"the file cannot be made ({error.strerror})"
+        raise HTTPException(507, reason) from None
     if data is None:
       raise HTTPException(404, "there is no such result any more; compute it again")
     disposition = f'attachment; filename="explanation.{suffix}"'
@@ -129,30 +138,36 @@ def create_app(settings: Settings) -> Starlette:
     async with answers.open():
       yield
 
+  routes: list[BaseRoute] = [
+    Route("/", page),
+    Route("/static/{path:path}", static),
+    Route("/catalogue.json", describe, methods=["GET", "POST"]),
+    Route("/samples/{name}.webp", sample),
+    Route("/uploads", upload, methods=["POST"]),
+    Route("/uploads/{token}.webp", uploaded),
+    Route("/results/{token}.{suffix}", result),
+    WebSocketRoute("/ws", converse),
+  ]
+  if settings.root_path:
+    # A proxy may take it off, or not.
+    routes.append(Mount(settings.root_path, routes=routes.copy()))
   app = Starlette(
-    routes=[
-      Route("/", page),
-      Route("/static/{path:path}", static),
-      Route("/catalogue.json", describe),
-      Route("/samples/{name}.webp", sample),
-      Route("/uploads", upload, methods=["POST"]),
-      Route("/uploads/{token}.webp", uploaded),
-      Route("/results/{token}.{suffix}", result),
-      WebSocketRoute("/ws", converse),
-    ],
-    exception_handlers={HTTPException: _one_line},  # type: ignore[dict-item]
+    routes=routes,
+    exception_handlers={HTTPException: _one_line, Exception: _failed},  # type: ignore[dict-item]
     lifespan=lifespan,
   )
-  app.add_middleware(_Guard, hosts=settings.hosts)
+  app.add_middleware(_Guard, settings=settings)
   return app
 
 
 class _Guard:
   """Refuses other hosts and origins, and sets the headers of every response."""
 
-  def __init__(self, app: ASGIApp, hosts: tuple[str, ...]):
+  def __init__(self, app: ASGIApp, settings: Settings):
     self._app = app
-    self._hosts = hosts
+    self._allowed_hosts = settings.allowed_hosts
+    self._hosts = {*settings.hosts, *map(_without_port, settings.allowed_hosts)}
+    self._root_path = settings.root_path
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] not in ("http", "websocket"):
@@ -173,12 +188,25 @@ class _Guard:
     # made to point elsewhere.
     name = _without_port(host)
     if name not in self._hosts and not _is_address(name):
-      return "this host name is not one of the playground's"
+      return (
+        f"this playground does not know the name {name!r:.80}; whoever serves it can "
+        f"allow it with --allowed-host {name!r:.80}"
+      )
+    # The page's own scripts are no secret, and say what else is refused, and why.
+    if scope["path"].removeprefix(self._root_path).startswith("/static/"):
+      return None
     origin = headers.get("origin")
-    needed = scope["type"] == "websocket"
-    if (origin is None and needed) or (origin is not None and not _same(origin, host)):
-      return "requests from other origins are refused"
-    return None
+    if origin is None:
+      needed = scope["type"] == "websocket"
+      return "requests that do not say their origin are refused" if needed else None
+    # A proxy may put another host into the place of the one that the browser shows.
+    if any(_same(origin, known) for known in (host, *self._allowed_hosts)):
+      return None
+    shown = origin.partition("://")[2]
+    return (
+      f"this playground does not know pages of {origin!r:.80}; whoever serves it there "
+      f"behind a proxy can allow them with --allowed-host {shown!r:.80}"
+    )
 
 
 def _without_port(host: str) -> str:
@@ -195,7 +223,10 @@ def _is_address(name: str) -> bool:
 
 
 def _same(origin: str, host: str) -> bool:
-  parts = urlsplit(origin)
+  try:
+    parts = urlsplit(origin)
+  except ValueError:  # An address with half of its brackets.
+    return False
   return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
@@ -211,22 +242,49 @@ def _with_headers(send: Send) -> Send:
   return guarded
 
 
-async def _body(request: Request) -> bytes:
-  """The whole body, refused as soon as it is too long, whatever was announced."""
-  data = bytearray()
+async def _body(uploads: Uploads, request: Request) -> bytes:
   try:
-    async with asyncio.timeout(UPLOAD_SECONDS):
-      async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_UPLOAD_BYTES:
-          raise HTTPException(413, f"an upload may have {MAX_UPLOAD_BYTES} bytes")
-  except TimeoutError:
+    data = await uploads.read(request.stream())
+  except TooLong:
+    raise HTTPException(413, f"an upload may have {MAX_UPLOAD_BYTES} bytes") from None
+  except TooSlow:
     raise HTTPException(408, "the upload took too long") from None
   except ClientDisconnect:
     raise HTTPException(400, "the upload was not complete") from None
   if not data:
     raise HTTPException(400, "the upload is empty")
-  return bytes(data)
+  return data
+
+
+def _caller(request: Request) -> Caller:
+  """Whose turn a request takes; each is a visitor, since it has no connection."""
+  return Caller(request.client and request.client.host, object())
+
+
+async def _while_connected(request: Request, answer: Coroutine[Any, Any, T]) -> T:
+  """An answer that is given up when nobody waits for it any more."""
+  working = asyncio.ensure_future(answer)
+  leaving = asyncio.ensure_future(_disconnection(request))
+  try:
+    await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+      return working.result()
+    raise HTTPException(400, "the client has left")
+  finally:
+    working.cancel()
+    leaving.cancel()
+    await asyncio.wait({working, leaving})
+
+
+async def _disconnection(request: Request) -> None:
+  while (await request.receive())["type"] != "http.disconnect":
+    pass
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+  """Outside of everything else, so that it needs the headers once more."""
+  said = {"error": "the server failed here; its terminal says why"}
+  return JSONResponse(said, 500, headers=_HEADERS)
 
 
 async def _one_line(request: Request, error: HTTPException) -> Response:

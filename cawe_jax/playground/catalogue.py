@@ -7,16 +7,17 @@ Everything that a request can name is a key of a table here, and the tables are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pywt
 
-from cawe_jax import distortions, methods, perturbations, representations
+from cawe_jax import representations
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.methods import Method
+from cawe_jax.methods import Method, names
+from cawe_jax.methods.names import Named
 from cawe_jax.playground.messages import (
   ClassProbability,
   Explain,
@@ -24,8 +25,9 @@ from cawe_jax.playground.messages import (
   Target,
 )
 from cawe_jax.playground.settings import Settings, input_shape
+from cawe_jax.playground.uploads import MAX_UPLOAD_BYTES
 from cawe_jax.samples import sample_label, sample_names
-from cawe_jax.types import Distortion, Perturbation
+from cawe_jax.types import Perturbation
 
 
 class Photograph(NamedTuple):
@@ -54,35 +56,30 @@ class Wish(NamedTuple):
   seed: int
 
 
-class _Part(NamedTuple):
-  title: str
-  make: Callable[..., Any]
+def _offered(table: Mapping[str, Named], *keys: str) -> dict[str, Named]:
+  return {key: table[key] for key in keys}
 
 
-PERTURBATIONS: dict[str, _Part] = {
-  "adaptive-gaussian": _Part("Gaussian noise", perturbations.adaptive_gaussian),
-  "adaptive-uniform": _Part("Uniform noise", perturbations.adaptive_uniform),
-  "mean": _Part("Mean colour", perturbations.mean),
-  "blur": _Part("Blurred image", perturbations.blur),
-  "inpainting": _Part("Inpainting", perturbations.infill),
-  "zeros": _Part("Zeros", perturbations.zeros),
-}
-FILLINGS = ("adaptive-gaussian", "mean", "blur", "inpainting")
-DISTORTIONS: dict[str, tuple[str, Distortion]] = {
-  "automatic": ("Squared change of the class's probability", distortions.automatic),
-  "l2": ("Distance of all probabilities", distortions.l2),
-  "squared-l2": ("Squared distance of all probabilities", distortions.squared_l2),
-  "kl": ("Kullback-Leibler divergence", distortions.kl),
-  "reverse-kl": ("Kullback-Leibler divergence, reversed", distortions.reverse_kl),
-  "maximise-probability": (
-    "Missing probability of the class",
-    distortions.maximise_probability,
-  ),
-  "maximise-label": (
-    "Squared missing probability of the class",
-    distortions.maximise_label,
-  ),
-}
+PERTURBATIONS = _offered(
+  names.PERTURBATIONS,
+  "adaptive-gaussian",
+  "adaptive-uniform",
+  "mean",
+  "blur",
+  "infill",
+  "zeros",
+)
+FILLINGS = ("adaptive-gaussian", "mean", "blur", "infill")
+DISTORTIONS = _offered(
+  names.DISTORTIONS,
+  "automatic",
+  "l2",
+  "squared-l2",
+  "kl",
+  "reverse-kl",
+  "maximise-probability",
+  "maximise-label",
+)
 WAVELETS = {
   "haar": "Haar",
   "db2": "Daubechies 2",
@@ -94,17 +91,13 @@ WAVELETS = {
   "bior2.2": "Biorthogonal 2.2",
   "bior4.4": "Biorthogonal 4.4",
 }
-_METHODS: dict[str, tuple[str, str, Callable[..., Method]]] = {
-  "cartoonx": ("CartoonX", "wavelet coefficients", methods.cartoonx),
-  "pixel-rde": ("Pixel RDE", "pixels", methods.pixel_rde),
-}
+METHODS = ("cartoonx", "pixel-rde")
 DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
 MULTIPLIERS = 0.1, 10_000.0
 SLIDER = tuple(float(f"{20 * 2 ** (k / 2):.3g}") for k in range(-8, 9))
 """Lagrange multipliers that the page's slider stops at: half octaves, 1.25 to 320."""
 MAX_DRAWS = 64
 MAX_SEED = 2**32 - 1
-MAX_UPLOAD_BYTES = 16 * 2**20
 
 
 def make_catalogue(
@@ -113,14 +106,14 @@ def make_catalogue(
   """What ``/catalogue.json`` says.
 
   Args:
-    settings: Of the playground.
+    settings: The settings of the playground.
     photographs: Its samples, by name.
     shipped: What :func:`cawe_jax.playground.paths.offer` says.
   """
   classifier = settings.classifier
   shape = input_shape(classifier)
   num_classes = len(next(iter(photographs.values())).probabilities)
-  wishes = {name: default_wish(name, settings) for name in _METHODS}
+  wishes = {name: default_wish(name, settings) for name in METHODS}
   return {
     "classifier": classifier.name,
     "classes": [classifier.class_name(i) for i in range(num_classes)],
@@ -129,7 +122,7 @@ def make_catalogue(
       {
         "name": name,
         "title": _photograph_title(name, classifier),
-        "url": f"/samples/{name}.webp",
+        "url": f"samples/{name}.webp",
         "class": classifier.class_name(photograph.predicted),
         "target": photograph.predicted,
         "probability": float(photograph.probabilities.max()),
@@ -141,7 +134,7 @@ def make_catalogue(
       {"name": name, "title": part.title} for name, part in PERTURBATIONS.items()
     ],
     "distortions": [
-      {"name": name, "title": title} for name, (title, _) in DISTORTIONS.items()
+      {"name": name, "title": part.title} for name, part in DISTORTIONS.items()
     ],
     "wavelets": [
       {"name": name, "title": title, "max_levels": most}
@@ -151,12 +144,12 @@ def make_catalogue(
     "methods": [
       {
         "name": name,
-        "title": title,
-        "unit": unit,
+        "title": title(name),
+        "unit": unit(name),
         "lagrange_multiplier": wishes[name].lagrange_multiplier,
         "max_budget": num_entries(wishes[name], settings) - 1,
       }
-      for name, (title, unit, _) in _METHODS.items()
+      for name in METHODS
     ],
     "defaults": wishes["cartoonx"]._asdict() | {"filling": FILLINGS[0], "draws": 8},
     "slider": SLIDER,
@@ -185,8 +178,8 @@ def complete(request: Explain, settings: Settings) -> Wish:
     ValueError: One line that names the field, its value and what is allowed.
   """
   shape = input_shape(settings.classifier)
-  method = one_of("method", request.method, _METHODS)
-  make = _METHODS[method][2]
+  method = one_of("method", request.method, METHODS)
+  make = names.METHODS[method].make
   multiplier = request.lagrange_multiplier
   if multiplier is None:
     multiplier = float(make().lagrange_multiplier)
@@ -222,11 +215,11 @@ def complete(request: Explain, settings: Settings) -> Wish:
 
 def make_method(wish: Wish, settings: Settings) -> Method:
   """The library's method for a wish."""
-  make = _METHODS[wish.method][2]
+  make = names.METHODS[wish.method].make
   method = make(
     wish.lagrange_multiplier,
     perturbation=make_perturbation(wish.perturbation),
-    distortion=DISTORTIONS[wish.distortion][1],
+    distortion=DISTORTIONS[wish.distortion].make,
     recipe=settings.recipe,
   )
   if wish.wavelet is None:
@@ -253,12 +246,12 @@ def num_entries(wish: Wish, settings: Settings) -> int:
 
 def title(method: str) -> str:
   """A method's name as people write it."""
-  return _METHODS[method][0]
+  return names.METHODS[method].title
 
 
 def unit(method: str) -> str:
   """What a budget of this method counts."""
-  return _METHODS[method][1]
+  return names.METHODS[method].entries
 
 
 def check_budget(budget: int, wish: Wish, settings: Settings) -> int:

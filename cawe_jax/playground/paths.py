@@ -24,13 +24,13 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import obfuscations
-from cawe_jax.compilation import use_compilation_cache
-from cawe_jax.explain import Callback
+from cawe_jax.explaining.one import Callback
 from cawe_jax.figures import mask_picture
-from cawe_jax.files import atomic_write
-from cawe_jax.images import image_id
+from cawe_jax.files.compilation import enable_compilation_cache
+from cawe_jax.files.images import image_id
+from cawe_jax.files.writing import atomic_write
 from cawe_jax.playground import catalogue
-from cawe_jax.playground.catalogue import Photograph, Wish
+from cawe_jax.playground.catalogue import METHODS, Photograph, Wish
 from cawe_jax.playground.messages import ExplanationMade
 from cawe_jax.playground.pictures import data_url
 from cawe_jax.playground.settings import SHIPPED_PATHS, Settings, make_settings
@@ -44,7 +44,6 @@ SAMPLES = (
   "imagenet-16",
   "imagenet-17",
 )
-METHODS = ("cartoonx", "pixel-rde")
 
 _LEVELS = 255
 _NUMBERS = {
@@ -77,7 +76,7 @@ def make(
   """Explain a sample along a path, and write ``NAME-METHOD.npz``.
 
   Args:
-    settings: Of the playground that shall use it.
+    settings: The settings of the playground that shall use it.
     name: A key of ``settings.samples``.
     method: ``cartoonx`` or ``pixel-rde``.
     folder: Where to; it exists.
@@ -124,7 +123,7 @@ def read(
   """What is known of these samples under these settings, by sample and wish.
 
   Args:
-    settings: Of the playground; its ``shipped`` says where to look.
+    settings: The settings of the playground; its ``shipped`` says where to look.
     samples: Its photographs.
   """
   known: dict[tuple[str | None, Wish], Shipped] = {}
@@ -205,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--out", type=Path, default=SHIPPED_PATHS)
   parser.add_argument("--samples", nargs="+", default=SAMPLES, metavar="NAME")
   options = parser.parse_args(arguments)
-  use_compilation_cache()
+  enable_compilation_cache()
   settings = make_settings(samples=options.samples)
   options.out.mkdir(parents=True, exist_ok=True)
   for name in options.samples:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 QUALITY = 85
-"""Of WebP, 0 to 100; a draw of 224 x 224 pixels, which is noise, takes some 30 KiB."""
+"""Quality of WebP, 0 to 100; a draw of noise of 224 x 224 pixels takes some 30 KiB."""
 
 
 def to_webp(image: np.ndarray) -> bytes:

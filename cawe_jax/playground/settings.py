@@ -13,8 +13,8 @@ import cawe_jax as cawe
 from cawe_jax import recipes
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.classifiers.registry import classifier_info
-from cawe_jax.images import Resize
-from cawe_jax.presets import RECIPES
+from cawe_jax.files.images import Resize
+from cawe_jax.methods.names import RECIPES, find
 from cawe_jax.recipes import Recipe
 from cawe_jax.samples import sample_names, sample_path
 
@@ -33,6 +33,11 @@ class Settings(NamedTuple):
     resize: The network's published rule for uploads.
     shipped: Folder of explanations made before, or None.
     hosts: Names under which the server may be addressed, besides numbers.
+    allowed_hosts: Further ones, such as that of a proxy in front of it, each with the
+      port if a browser shows one. Pages of these addresses may use the server under any
+      of its names.
+    root_path: Beginning of the path under which a proxy passes requests on as they
+      are, such as ``/playground``.
   """
 
   classifier: Classifier
@@ -41,6 +46,8 @@ class Settings(NamedTuple):
   resize: Resize | None = None
   shipped: Path | None = SHIPPED_PATHS
   hosts: tuple[str, ...] = ("localhost",)
+  allowed_hosts: tuple[str, ...] = ()
+  root_path: str = ""
 
 
 def make_settings(
@@ -59,8 +66,6 @@ def make_settings(
   Raises:
     ValueError: An unknown name, or no sample is installed.
   """
-  if preset not in RECIPES:
-    raise ValueError(f"preset {preset!r} is unknown; allowed: {', '.join(RECIPES)}")
   info = classifier_info(classifier)
   network = cawe.load_classifier(info.name)
   names = _installed() if samples is None else samples
@@ -68,7 +73,7 @@ def make_settings(
     name: cawe.load_image(sample_path(name), network.input_size, info.resize)
     for name in names
   }
-  return Settings(network, images, RECIPES[preset](), info.resize)
+  return Settings(network, images, find("preset", RECIPES, preset)(), info.resize)
 
 
 def input_shape(classifier: Classifier) -> tuple[int, int]:

@@ -8,6 +8,7 @@ catalogue.
 from __future__ import annotations
 
 import base64
+import functools
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ IMAGE_WAVELETS = {
   "bior2.2": "Biorthogonal 2.2",
   "bior4.4": "Biorthogonal 4.4",
 }
-"""Of figure 3; in two dimensions, periodised."""
+"""The wavelet of figure 3; in two dimensions, periodised."""
 IMAGE_SIZE = 128
 """Pixels a side of what is drawn in figure 3."""
 COLOURS = {
@@ -67,10 +68,28 @@ def analyse(request: Analyse) -> SignalAnalysed:
   if wavelet not in SCALOGRAM_WAVELETS:
     allowed = ", ".join(SCALOGRAM_WAVELETS)
     raise ValueError(f"wavelet is {wavelet!r}; allowed are {allowed}")
-  signal = _signal(request)
+  if (request.name is None) == (request.samples is None):
+    raise ValueError("one of name and samples must be given, and not both")
+  if request.samples is not None:
+    return SignalAnalysed(
+      request.id, _analyse(signals.custom(request.samples), wavelet)
+    )
+  if request.name not in signals.SIGNALS:
+    allowed = ", ".join(signals.SIGNALS)
+    raise ValueError(f"name is {request.name!r}; allowed are {allowed}")
+  return SignalAnalysed(request.id, _analyse_named(request.name, wavelet))
+
+
+@functools.cache
+def _analyse_named(name: str, wavelet: str) -> dict[str, Any]:
+  """Remembered: there are few, and everybody asks for them."""
+  return _analyse(signals.SIGNALS[name](), wavelet)
+
+
+def _analyse(signal: Signal, wavelet: str) -> dict[str, Any]:
   spectrum = signals.fourier(signal)
   scalogram = signals.scalogram(signal, wavelet)
-  analysis = {
+  return {
     "name": signal.name,
     "title": signal.title,
     "source": signal.source,
@@ -88,7 +107,6 @@ def analyse(request: Analyse) -> SignalAnalysed:
     "magnitude_unit": f"{signal.value_unit} √{signal.time_unit}".strip(),
     "cone_of_influence": floats(scalogram.cone_of_influence),
   }
-  return SignalAnalysed(request.id, analysis)
 
 
 def offer() -> dict[str, Any]:
@@ -138,17 +156,6 @@ def floats(values: np.ndarray) -> str:
     'AACAPw=='
   """
   return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
-
-
-def _signal(request: Analyse) -> Signal:
-  if (request.name is None) == (request.samples is None):
-    raise ValueError("one of name and samples must be given, and not both")
-  if request.samples is not None:
-    return signals.custom(request.samples)
-  if request.name not in signals.SIGNALS:
-    allowed = ", ".join(signals.SIGNALS)
-    raise ValueError(f"name is {request.name!r}; allowed are {allowed}")
-  return signals.SIGNALS[request.name]()
 
 
 def _mother(name: str, title: str) -> dict[str, Any]:

@@ -1,17 +1,24 @@
 """What visitors brought and what was computed for them, in memory and bounded.
 
-Names are random, so that nobody finds another visitor's upload by trying. The least
-recently used entry goes when a new one finds no place.
+Names are random, so that nobody finds another visitor's upload by trying. When a new
+entry finds no place, the least recently used one goes, of the owner who has most: one
+visitor cannot push out what the others have.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class _Entry(NamedTuple, Generic[T]):
+  value: T
+  key: Hashable
+  owner: Hashable
 
 
 class Store(Generic[T]):
@@ -32,27 +39,37 @@ class Store(Generic[T]):
 
   def __init__(self, capacity: int):
     self._capacity = capacity
-    self._values: OrderedDict[str, tuple[Hashable, T]] = OrderedDict()
+    self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
     self._tokens: dict[Hashable, str] = {}
 
-  def add(self, value: T, key: Hashable = None) -> str:
-    """Keep a value; a ``key`` lets :meth:`find` find it again. Returns the token."""
+  def add(self, value: T, key: Hashable = None, owner: Hashable = None) -> str:
+    """Keep a value of an owner's; a ``key`` lets :meth:`find` find it again.
+
+    Returns:
+      The token.
+    """
     token = secrets.token_hex(16)
-    self._values[token] = key, value
+    self._entries[token] = _Entry(value, key, owner)
     if key is not None:
       self._tokens[key] = token
-    while len(self._values) > self._capacity:
-      old, (old_key, _) = self._values.popitem(last=False)
-      if self._tokens.get(old_key) == old:
-        del self._tokens[old_key]
+    if len(self._entries) > self._capacity:
+      self._forget_one()
     return token
+
+  def _forget_one(self) -> None:
+    owners = Counter(entry.owner for entry in self._entries.values())
+    most = max(owners.values())
+    token = next(t for t, entry in self._entries.items() if owners[entry.owner] == most)
+    key = self._entries.pop(token).key
+    if self._tokens.get(key) == token:
+      del self._tokens[key]
 
   def get(self, token: str) -> T | None:
     """The value under a token, or None if there is none, or none any more."""
-    if token not in self._values:
+    if token not in self._entries:
       return None
-    self._values.move_to_end(token)
-    return self._values[token][1]
+    self._entries.move_to_end(token)
+    return self._entries[token].value
 
   def find(self, key: Hashable) -> str | None:
     """The token of the newest value with this key, or None."""

@@ -20,7 +20,7 @@ import cawe_jax as cawe
 from cawe_jax import distortions, methods, obfuscations
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.figures import explanation_figure, mask_picture, save_figure
-from cawe_jax.images import image_id
+from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.playground import catalogue, messages
 from cawe_jax.playground.catalogue import Photograph, Wish
@@ -165,8 +165,8 @@ def notice(classifier: Classifier, photograph: Photograph, wish: Wish) -> str | 
   )
 
 
-def make_files(classifier: Classifier, result: Result) -> dict[str, bytes]:
-  """The figure (``png``) and the archive (``npz``) of a result, as files.
+def make_file(classifier: Classifier, result: Result, suffix: str) -> bytes:
+  """The figure (``png``) or the archive (``npz``) of a result, as a file.
 
   ``cawe.load`` reads the archive, and ``cawe figure`` draws the figure of it again.
   """
@@ -183,14 +183,16 @@ def make_files(classifier: Classifier, result: Result) -> dict[str, bytes]:
     "seconds": round(result.seconds, 3),
     "cawe_jax": cawe.__version__,
   }
-  title = f"{catalogue.title(wish.method)} of “{target_name}”, λ = "
-  title += f"{wish.lagrange_multiplier:g}"
-  figure = explanation_figure(e, target_name=target_name, title=title)
   with tempfile.TemporaryDirectory(prefix="cawe-playground-") as folder:
-    paths = {suffix: Path(folder, f"explanation.{suffix}") for suffix in FILE_TYPES}
-    save_figure(figure, paths["png"])
-    cawe.save(paths["npz"], e, metadata)
-    return {suffix: path.read_bytes() for suffix, path in paths.items()}
+    path = Path(folder, f"explanation.{suffix}")
+    if suffix == "npz":
+      cawe.save(path, e, metadata)
+    else:
+      title = f"{catalogue.title(wish.method)} of “{target_name}”, λ = "
+      title += f"{wish.lagrange_multiplier:g}"
+      figure = explanation_figure(e, target_name=target_name, title=title)
+      save_figure(figure, path)
+    return path.read_bytes()
 
 
 def _assess(

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cawe_jax.playground import messages
 from cawe_jax.playground.answers import Answers
-from cawe_jax.playground.jobs import Stopped
+from cawe_jax.playground.jobs import Caller, Stopped
 from cawe_jax.playground.messages import Cancelled, Error
 
 MAX_OPEN = 16
@@ -83,7 +83,7 @@ class Visitor:
   """One open page.
 
   Args:
-    answers: Of the playground.
+    answers: What answers the requests.
     websocket: Its connection, accepted.
   """
 
@@ -92,6 +92,7 @@ class Visitor:
     self._websocket = websocket
     self._outbox = Outbox(websocket.send_text)
     self._open: dict[int, asyncio.Task] = {}
+    self._caller = Caller(websocket.client and websocket.client.host, self)
 
   async def converse(self) -> None:
     """Answer until either side leaves; then everything is cancelled."""
@@ -149,7 +150,7 @@ class Visitor:
       loop.call_soon_threadsafe(put, message)
 
     try:
-      answer = await self._answers.answer(request, self, put_from_anywhere)
+      answer = await self._answers.answer(request, self._caller, put_from_anywhere)
     except ValueError as error:
       answer = Error(request.id, " ".join(str(error).split()))
     except Stopped:

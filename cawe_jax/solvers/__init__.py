@@ -1,7 +1,7 @@
 """Steps that move masks downhill inside the box [0, 1]."""
 
-from cawe_jax.solvers.aligned import aligned
-from cawe_jax.solvers.projected import adam, projected
+from cawe_jax.solvers.alignment import aligned
+from cawe_jax.solvers.descent import Descent, adam, projected
 from cawe_jax.solvers.solver import (
   Evaluation,
   Oracle,
@@ -12,6 +12,7 @@ from cawe_jax.solvers.solver import (
 )
 
 __all__ = [
+  "Descent",
   "Evaluation",
   "Oracle",
   "Solver",

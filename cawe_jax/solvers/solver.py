@@ -8,63 +8,86 @@ more than once, has the same form as a gradient step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import abc
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from cawe_jax.types import Array, Mask
+from cawe_jax.part import Part
+from cawe_jax.types import Array, PerImage
+
+Leaves = tuple[Float[Array, "B ..."], ...]
+"""B masks, or a gradient by them; what an entry's axes mean is nothing to a solver."""
 
 
 class Evaluation(NamedTuple):
   """What the oracle returns for B masks: a noisy part and an exact part.
 
   Attributes:
-    value: Of the part that is estimated from draws, above what it is for the images
-      themselves, ``[B]``.
-    gradient: Of that part with respect to the masks.
+    value: The noisy part, which is estimated from draws, above what it is for the
+      images themselves, ``[B]``.
+    gradient: The gradient of the noisy part with respect to the masks.
     direction: What ``gradient`` is roughly a multiple of, with far less noise: see
       :class:`cawe_jax.objective.Gradients`. Zeros where there is no such thing.
-    penalty: Of the part that no draw enters, ``[B]``.
-    penalty_gradient: Of that part.
+    penalty: The exact part, which no draw enters, ``[B]``.
+    penalty_gradient: The gradient of the exact part.
     report: Anything that the caller wants handed through.
   """
 
-  value: Array
-  gradient: Mask
-  direction: Mask
-  penalty: Array
-  penalty_gradient: Mask
+  value: PerImage
+  gradient: Leaves
+  direction: Leaves
+  penalty: PerImage
+  penalty_gradient: Leaves
   report: Any = None
 
 
-Oracle = Callable[[Mask], Evaluation]
+class Oracle(Protocol):
+  """All that a solver sees of an objective."""
+
+  def __call__(self, masks: Leaves, /) -> Evaluation:
+    """Evaluate B masks; one step's oracle makes the same draws at every call.
+
+    Args:
+      masks: Any masks in [0, 1], not only those of the step before.
+    """
+    ...
 
 
 class SolverState(NamedTuple):
   """Masks ``[B, ...]`` and whatever the solver remembers of each."""
 
-  mask: Mask
+  mask: Leaves
   memory: Any
 
 
-class Solver(NamedTuple):
-  """A pair of pure functions.
+class Solver(Part, abc.ABC):
+  """A pair of pure functions."""
 
-  Attributes:
-    name: How it was made.
-    init: ``masks [B, ...] -> state``.
-    step: ``(oracle, state, step_size [B]) -> (state, evaluation)``.
-  """
+  @abc.abstractmethod
+  def init(self, masks: Leaves) -> SolverState:
+    """The state before the first step, from masks ``[B, ...]``."""
 
-  name: str
-  init: Callable[[Mask], SolverState]
-  step: Callable[[Oracle, SolverState, Array], tuple[SolverState, Evaluation]]
+  @abc.abstractmethod
+  def step(
+    self, oracle: Oracle, state: SolverState, step_size: PerImage
+  ) -> tuple[SolverState, Evaluation]:
+    """One step.
+
+    Args:
+      oracle: Evaluates masks ``[B, ...]``.
+      state: What :meth:`init` or the step before returned.
+      step_size: The step size of each image, ``[B]``.
+
+    Returns:
+      The new state, and the evaluation of the masks before the step.
+    """
 
 
-def project(mask: Mask) -> Mask:
-  """The nearest mask in the box [0, 1]."""
+def project(mask: tuple[Array, ...]) -> tuple[Array, ...]:
+  """The nearest mask in the box [0, 1], of leaves of any shape."""
   return jax.tree.map(lambda leaf: jnp.clip(leaf, 0, 1), mask)
 
 

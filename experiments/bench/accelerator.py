@@ -36,7 +36,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import recipes
 from cawe_jax.classifiers import in_bfloat16, windows
-from cawe_jax.programs import SEGMENT_STEPS
+from cawe_jax.engine.programs import SEGMENT_STEPS
 from experiments.bench import machine
 from experiments.bench.pairs import SETTING, segment_of_steps
 from experiments.bench.runs import SETTINGS
@@ -132,7 +132,7 @@ def _torch_milliseconds(
   network = reference.load_network("cuda" if torch.cuda.is_available() else "cpu")
   if kind == "bfloat16":
     network = reference.InBfloat16(network)
-  multiplier, noise, _ = SETTINGS[SETTING]
+  multiplier, noise, *_ = SETTINGS[SETTING]
   run = reference.start(network, image, multiplier, noise, num_draws=num_draws)
   taken = machine.timings(lambda: [run.step() for _ in range(SEGMENT_STEPS)], repeats)
   return 1e3 * statistics.median(taken) / SEGMENT_STEPS / num_draws

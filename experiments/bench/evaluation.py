@@ -21,8 +21,9 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import distortions, perturbations, representations
 from cawe_jax import objective as objective_
+from cawe_jax.numerics.tiles import Draws, Tile
 from cawe_jax.objective import Objective
-from cawe_jax.tiles import Draws, Tile
+from cawe_jax.types import Masked
 from experiments.bench import machine
 
 
@@ -75,7 +76,11 @@ def main() -> None:
     del classifier
     keys = jax.random.split(jax.random.key(jnp.int32(h[0].ravel()[0])), rows)
     sample = objective.perturbation.sample
-    draw = jax.vmap(lambda k: sample(k, problem.perturbation_state, None, h_one(h)))
+    draw = jax.vmap(
+      lambda k: sample(
+        k, problem.perturbation_state, Masked(None, h_one(h), representation)
+      )
+    )
     return jax.tree.map(lambda a, v: a + 1e-6 * v, h, draw(keys))
 
   def h_one(h):

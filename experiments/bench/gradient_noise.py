@@ -6,7 +6,7 @@ explains the first photographs of a folder with the default recipe in fewer step
 prints for the two published settings what 128 further draws tell at that mask:
 
 - the signal-to-noise ratio of one draw, energy of the mean over energy of the noise,
-  for the gradient and for the direction (see :class:`cawe_jax.objective.Gradients`);
+  for the gradient and for the direction (:class:`cawe_jax.objective.Gradients`);
 - how many draws hold the gradient's energy, ``(sum e)^2 / sum e^2``;
 - the cosine between the means of the two. A product of two means over the same draws
   would count their noise; here each half of the draws is compared with the other.
@@ -24,7 +24,7 @@ import numpy as np
 import cawe_jax as cawe
 from cawe_jax import objective as objective_
 from cawe_jax import perturbations, recipes
-from cawe_jax.tiles import Draws, Tile
+from cawe_jax.numerics.tiles import Draws, Tile
 
 SETTINGS = {
   "multiplier 20, Gaussian": (20.0, perturbations.adaptive_gaussian()),
@@ -63,10 +63,10 @@ def main() -> None:
 def _draw(classifier, image, method) -> tuple[np.ndarray, np.ndarray]:
   """Gradient and direction of every draw, ``[draws, kept entries]``."""
   found = cawe.explain(classifier, image, method, key=jax.random.key(0))
-  structure = method.bind(image.shape)
   logits = classifier(jnp.asarray(image)[None])
+  objective = method.bind(image.shape, logits.shape[1]).objective
   problem = objective_.make_problem(
-    structure.objective,
+    objective,
     jnp.asarray(image),
     logits[0],
     jnp.asarray(found.target),
@@ -78,7 +78,7 @@ def _draw(classifier, image, method) -> tuple[np.ndarray, np.ndarray]:
   def one(step, classifier, problems, masks):
     draws = Draws(step, jnp.int32(1), jnp.ones(1, bool))
     _, gradients = objective_.expected_distortion_and_gradients(
-      structure.objective, classifier, Tile(1, 1), problems, masks, draws
+      objective, classifier, Tile(1, 1), problems, masks, draws
     )
     return [jnp.concatenate([x.ravel() for x in tree]) for tree in gradients]
 

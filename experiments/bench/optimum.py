@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax import distortions, optimality, perturbations, recipes, representations
-from cawe_jax.classifiers import outputs
-from cawe_jax.flat_masks import flat
+from cawe_jax import distortions, outputs, perturbations, recipes, representations
+from cawe_jax.explaining import optimality
+from cawe_jax.numerics.flat_masks import flat
 from cawe_jax.recipes import Recipe
 from cawe_jax.types import Perturbation, Transform
 from experiments.bench import machine, ridge

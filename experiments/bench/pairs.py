@@ -21,10 +21,10 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import recipes
-from cawe_jax.programs import SEGMENT_STEPS, Window
+from cawe_jax.engine.programs import SEGMENT_STEPS, Window
+from cawe_jax.engine.session import Session
 from cawe_jax.recipes import Recipe
 from cawe_jax.samples import sample_path
-from cawe_jax.session import Session
 from experiments.bench import machine
 from experiments.bench.runs import SETTINGS
 
@@ -63,7 +63,7 @@ def measure(count: int) -> Pairs:
 
   classifier = cawe.load_classifier("efficientnet-lite0")
   image = np.asarray(cawe.load_image(sample_path("coffee"), classifier.input_size))
-  multiplier, noise, _ = SETTINGS[SETTING]
+  multiplier, noise, *_ = SETTINGS[SETTING]
   theirs = reference.start(reference.load_network(), image, multiplier, noise)
   sides: list[tuple[Callable[[], object], int]] = [
     (theirs.step, recipes.cvpr2023().num_draws),

@@ -27,11 +27,12 @@ import numpy as np
 from scipy import ndimage, optimize
 
 import cawe_jax as cawe
-from cawe_jax import optimality, perturbations
-from cawe_jax.classifiers.outputs import Output
-from cawe_jax.flat_masks import unflat
+from cawe_jax import perturbations
+from cawe_jax.engine.session import Session
+from cawe_jax.explaining import optimality
 from cawe_jax.methods import Method
-from cawe_jax.session import Session
+from cawe_jax.numerics.flat_masks import unflat
+from cawe_jax.outputs import Output
 
 CONTRAST = 0.05  # of images and hence of noise: 1/2 is ten of it away
 _NODES = {1: 60, 2: 30, 3: 16}
@@ -61,7 +62,7 @@ class Ridge(NamedTuple):
 
     def apply(weights: Any, images: Any) -> Any:
       # The difference first: features are small beside the products that make them.
-      return jax.vmap(head)((images - image).reshape(len(images), -1) @ weights)
+      return jax.vmap(head)((images - image[None]).reshape(len(images), -1) @ weights)
 
     weights = jnp.asarray(self.features.T, jnp.float32)
     return cawe.Classifier(apply, weights, image.shape[:2], output=self.output)
@@ -100,7 +101,7 @@ class Exact:
         mean = lost @ (1 - mask)
         spread = covariance @ (1 - mask) ** 2
         root = jnp.linalg.cholesky(spread + 1e-14 * jnp.eye(number))
-        outputs = jax.vmap(ridge.head)(mean + nodes @ root.T)
+        outputs = jax.vmap(ridge.head)(mean[None] + nodes @ root.T)
         each = jax.vmap(distortion, (None, 0, None))(clean, outputs, target)
         return weights @ each
 

@@ -1,15 +1,14 @@
-"""Photographs, settings and runs that the comparison with the published algorithm uses.
+"""Images, settings and runs that the comparison with the published algorithm uses.
 
-Both published settings are CartoonX with db3 wavelets and 5 levels on
-EfficientNet-Lite0 at 224x224. Every mask, whoever found it, is scored on the same fresh
-draws, in groups, so that the difference of two masks has a standard error of its own.
+Every mask, whoever found it, is scored on the same fresh draws, in groups, so that the
+difference of two masks has a standard error of its own.
 """
 
 from __future__ import annotations
 
-import importlib
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +17,20 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax import perturbations
-from cawe_jax.choice import choose
-from cawe_jax.compilation import compile_clock
-from cawe_jax.images import image_id
+from cawe_jax.engine.session import Session
+from cawe_jax.explaining import one
+from cawe_jax.files.compilation import compile_clock
+from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.recipes import Recipe
-from cawe_jax.session import Session
 from cawe_jax.types import Mask, Perturbation
 
 NUM_GROUPS, GROUP_DRAWS = 64, 4
 MINIMUM_PROBABILITY = 0.6
 _FIRST_STEP = 2**31  # no run has as many
+
+
+PUBLISHED = ("gaussian-20", "uniform-1")
 
 
 class Setting(NamedTuple):
@@ -37,22 +39,30 @@ class Setting(NamedTuple):
   lagrange_multiplier: float
   noise: str
   perturbation: Perturbation
+  make: Callable[..., Method] = cawe.cartoonx
 
   def method(self, recipe: Recipe) -> Method:
-    """CartoonX as set, searched by a recipe."""
-    return cawe.cartoonx(
+    """The method as set, searched by a recipe."""
+    return self.make(
       self.lagrange_multiplier, perturbation=self.perturbation, recipe=recipe
     )
 
 
+_GAUSSIAN = perturbations.adaptive_gaussian()
 SETTINGS = {
-  "gaussian-20": Setting(20.0, "gaussian", perturbations.adaptive_gaussian()),
+  "gaussian-20": Setting(20.0, "gaussian", _GAUSSIAN),
   "uniform-1": Setting(1.0, "uniform", perturbations.adaptive_uniform()),
+  "gaussian-1": Setting(1.0, "gaussian", _GAUSSIAN),
+  "gaussian-5": Setting(5.0, "gaussian", _GAUSSIAN),
+  "gaussian-80": Setting(80.0, "gaussian", _GAUSSIAN),
+  "gaussian-200": Setting(200.0, "gaussian", _GAUSSIAN),
+  "pixel-4": Setting(4.0, "gaussian", _GAUSSIAN, cawe.pixel_rde),
 }
+"""The published ones of CartoonX first, then others, and Pixel RDE's of ECCV 2022."""
 
 
 class Photograph(NamedTuple):
-  """A name and an image ``[224, 224, 3]``."""
+  """A name and an image ``[H, W, C]``."""
 
   name: str
   image: np.ndarray
@@ -106,16 +116,25 @@ def sure_photographs(folder: Path, classifier: Any, count: int) -> list[Photogra
   Raises:
     SystemExit: There is none.
   """
-  found: list[Photograph] = []
-  for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-    image = np.asarray(cawe.load_image(path, size=classifier.input_size))
-    if jax.nn.softmax(classifier(image[None])[0]).max() >= MINIMUM_PROBABILITY:
-      found.append(Photograph(path.stem, image))
-    if len(found) == count:
-      break
+  paths = sorted(p for p in folder.rglob("*") if p.is_file())
+  images = (
+    Photograph(p.stem, np.asarray(cawe.load_image(p, size=classifier.input_size)))
+    for p in paths
+  )
+  found = sure(images, classifier, count)
   if not found:
     raise SystemExit(f"--images {folder}: no photograph that the network is sure of")
   return found
+
+
+def sure(images: Iterable[Photograph], classifier: Any, count: int) -> list[Photograph]:
+  """The first images whose predicted class has ``MINIMUM_PROBABILITY``."""
+
+  def is_sure(photograph: Photograph) -> bool:
+    probabilities = jax.nn.softmax(classifier(photograph.image[None])[0])
+    return bool(probabilities.max() >= MINIMUM_PROBABILITY)
+
+  return list(itertools.islice(filter(is_sure, images), count))
 
 
 def open_session(
@@ -138,14 +157,10 @@ def search(
   classifier: Any, photograph: Photograph, method: Method, seeds: Sequence[int] = (0,)
 ) -> list[Run]:
   """Search a mask for each seed as :func:`cawe_jax.explain` does, and score them."""
-  explain = importlib.import_module("cawe_jax.explain")  # the name is a function's too
   session = open_session(classifier, photograph, method, seeds)
   before = time.perf_counter()
   with compile_clock() as clock:
-    masks, num_steps, history = explain.optimise(
-      session, classifier, method, None, None
-    )
-    masks = choose(session, masks, *method.recipe.contrast)
+    masks, num_steps, history = one.search(session, classifier, method, None, None)
   seconds = (time.perf_counter() - before - clock.seconds) / len(seeds)
   scores = score(classifier, photograph, method, masks)
   return [

@@ -81,9 +81,9 @@ def _measure(draws: int, size: int, batch: int, levels: int) -> dict[str, Any]:
 
   import cawe_jax as cawe
   from cawe_jax import recipes, representations
-  from cawe_jax.programs import Window
+  from cawe_jax.engine.programs import Window
+  from cawe_jax.engine.session import Session
   from cawe_jax.samples import sample_path
-  from cawe_jax.session import Session
 
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   classifier = cawe.load_classifier("efficientnet-lite0")

@@ -57,8 +57,8 @@ def _child(folder: str) -> None:
   """`cawe explain` that says when its first ten steps are called, loaded and done."""
   import jax
 
-  from cawe_jax.cli.main import main as cawe
-  from cawe_jax.session import Session
+  from cawe_jax.cli.command import main as cawe
+  from cawe_jax.engine.session import Session
 
   segment, compiled = Session.segment, [0.0]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cawe_jax.images import MAX_FILE_BYTES
+from cawe_jax.files.images import MAX_FILE_BYTES
 from experiments.data.folder import list_folder
 from experiments.data.labels import validation_label, wordnet_ids, wordnet_label
 from experiments.data.photographs import Photograph

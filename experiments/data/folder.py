@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cawe_jax.images import MAX_FILE_BYTES
+from cawe_jax.files.images import MAX_FILE_BYTES
 from experiments.data.labels import label_of_path
 from experiments.data.photographs import Failure, Photograph
 

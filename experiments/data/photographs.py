@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cawe_jax.images import Resize, Size, decode_image, prepare_image
+from cawe_jax.files.images import Resize, Size, decode_image, prepare_image
 
 
 class Source(Protocol):
@@ -68,15 +68,16 @@ def decode_all(
   Args:
     photographs: In the order wanted.
     size: Side, or ``(H, W)``, of the images in pixels.
-    resize: The network's published rule, as for :func:`cawe_jax.images.prepare_image`.
+    resize: The network's published rule, as for
+      :func:`cawe_jax.files.images.prepare_image`.
     failures: Gets an entry for each photograph that cannot be read or decoded.
 
   Yields:
     Each of the others, with its image in [0, 1], float32 ``[H, W, 3]``.
 
   Raises:
-    ValueError: The size or the rule is not as :func:`cawe_jax.images.prepare_image`
-      says.
+    ValueError: The size or the rule is not as
+      :func:`cawe_jax.files.images.prepare_image` says.
 
   Example:
     >>> from experiments.data import load

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cawe_jax.samples import sample_label, sample_names, sample_path
@@ -11,6 +11,7 @@ from experiments.data.folder import list_folder
 from experiments.data.photographs import Photograph
 
 _PREPARED = "tfds:"
+_SAMPLE = "sample:"
 _log = logging.getLogger(__name__)
 
 
@@ -18,7 +19,8 @@ def load(name: str, limit: int | None = None) -> Sequence[Photograph]:
   """The photographs of a source, in the same order every time.
 
   Args:
-    name: ``foolbox``, twenty ImageNet photographs that ship in that package; a folder,
+    name: ``foolbox``, twenty ImageNet photographs that ship in that package;
+      ``sample:NAME,NAME``, photographs of :mod:`cawe_jax.samples` by name; a folder,
       listed as :func:`experiments.data.folder.list_folder` says (what is ignored is
       logged); or ``tfds:DIR``, a dataset that ``experiments.data.prepare`` wrote. A
       folder of one of these names is ``./foolbox``.
@@ -28,16 +30,20 @@ def load(name: str, limit: int | None = None) -> Sequence[Photograph]:
     At least one photograph.
 
   Raises:
-    ValueError: No such source, nothing in it, or a limit below 1.
+    ValueError: No such source, nothing in it, a name twice, or a limit below 1.
 
   Example:
     >>> [photograph.id for photograph in load("foolbox", limit=2)]
     ['imagenet-00', 'imagenet-01']
+    >>> [photograph.id for photograph in load("sample:coffee,chelsea")]
+    ['coffee', 'chelsea']
   """
   if limit is not None and limit < 1:
     raise ValueError(f"limit is {limit}; it must be at least 1, or None for all")
   if name == "foolbox":
     photographs = _from_foolbox()
+  elif name.startswith(_SAMPLE):
+    photographs = _from_samples(name)
   elif name.startswith(_PREPARED):
     # Here, because the other sources need not wait for this import.
     from experiments.data.prepared import open_prepared
@@ -47,14 +53,26 @@ def load(name: str, limit: int | None = None) -> Sequence[Photograph]:
     photographs = _from_folder(name)
   else:
     raise ValueError(
-      f"data is {name!r}; allowed are 'foolbox', an existing folder and "
-      f"'{_PREPARED}DIR', a dataset made by python -m experiments.data.prepare"
+      f"data is {name!r}; allowed are 'foolbox', '{_SAMPLE}NAME,NAME', an existing "
+      f"folder and '{_PREPARED}DIR', a dataset made by python -m "
+      "experiments.data.prepare"
     )
   return photographs[:limit]
 
 
 def _from_foolbox() -> list[Photograph]:
-  names = [name for name in sample_names() if name.startswith("imagenet-")]
+  return _samples(name for name in sample_names() if name.startswith("imagenet-"))
+
+
+def _from_samples(data: str) -> list[Photograph]:
+  names = [name.strip() for name in data.removeprefix(_SAMPLE).split(",")]
+  twice = next((name for name in names if names.count(name) > 1), None)
+  if twice is not None:
+    raise ValueError(f"data is {data!r}; it names {twice!r} twice")
+  return _samples(names)
+
+
+def _samples(names: Iterable[str]) -> list[Photograph]:
   return [Photograph(name, sample_label(name), sample_path(name)) for name in names]
 
 

@@ -21,12 +21,13 @@ from ml_collections import ConfigDict
 from cawe_jax.metrics import on_axis
 from experiments.axes import Job
 from experiments.report.images import explained_image
-from experiments.report.summary import Row, selected_results, summarise
+from experiments.report.summary import Row, percent, selected_results, summarise
 from experiments.store import Store
 
 FigureFn = Callable[[ConfigDict, Sequence[Job], Store], Figure | None]
 """``(config, jobs, store) -> figure``, None where there is nothing to draw."""
 
+_CHARACTERS = 30  # of a line above a panel
 _LINE_STYLES = ("-", "--", ":")
 _LABELS = {
   "rate": "rate: mean of the mask",
@@ -63,8 +64,7 @@ def curves(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | No
     return None
   last = min(float(r["bits"][point, -1]) for _, point, rs in lines for r in rs)
   for number, (job, point, results) in enumerate(lines):
-    extra = job.point_label(point)
-    label = f"{job.label}, {extra}" if extra else job.label
+    label = job.point_label(point)
     distortion = np.stack([r["distortion"][point] for r in results])
     percent = 100 * results[0]["fraction"]
     for axes in (whole, start):
@@ -84,27 +84,28 @@ def trade_off(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure |
   rows = [row for row in summarise(jobs, store) if row.num_images]
   if not rows:
     return None
-  for number, name in enumerate(dict.fromkeys(row.job for row in rows)):
-    line = [row for row in rows if row.job == name]
+  shown = [job for job in jobs if any(row.job == job.name for row in rows)]
+  for number, job in enumerate(shown):
+    line = [row for row in rows if row.job == job.name]
     x, y = ([row.numbers[key] for row in line] for key in ("rate", "distortion"))
     axes.errorbar(
       [100 * m.value for m in x],
       [m.value for m in y],
       xerr=[100 * m.standard_error for m in x],
       yerr=[m.standard_error for m in y],
-      label=line[0].label,
+      label=_plain(_wrapped(job.full_label, 40)),
       marker="o",
       capsize=2,
       **_style(number),
     )
     for row, rate, distortion in zip(line, x, y, strict=True):
-      text = ", ".join(f"{value:g}" for value in row.axes.values() if _is_number(value))
+      text = ", ".join(f"{row.axes[name]:g}" for name in job.grid_axes)
       place = (100 * rate.value, distortion.value)
       axes.annotate(text, place, (4, 4), textcoords="offset points", fontsize=7)
   axes.set_xlabel("rate: mean of the mask, %")
   axes.set_ylabel("distortion, on fresh draws")
   axes.grid(alpha=0.2)
-  axes.legend()
+  axes.legend(fontsize=8)
   return figure
 
 
@@ -122,7 +123,7 @@ def by_axis(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | N
     values, errors = ([m[i] for m in means] for i in (0, 1))
     axes.errorbar(values, places, xerr=errors, fmt="o", capsize=3, color="#1f7a99")
     axes.set_xlabel(label)
-    axes.set_yticks(places, [_plain(row.name) for row in rows])
+    axes.set_yticks(places, [_plain(_wrapped(row.name, 50)) for row in rows])
     axes.grid(alpha=0.2)
     axes.margins(y=0.3)
     axes.set_xlim(left=0)
@@ -144,7 +145,7 @@ def panels(config: ConfigDict, jobs: Sequence[Job], store: Store) -> Figure | No
   if not names:
     return None
   rows = {(row.job, row.point): row for row in summarise(jobs, store)}
-  figure = _figure(2.2 * (1 + len(columns)), 0.4 + 2.55 * len(names))
+  figure = _figure(2.2 * (1 + len(columns)), 0.4 + 3 * len(names))
   grid = figure.subplots(len(names), 1 + len(columns), squeeze=False)
   for line, name in zip(grid, names, strict=True):
     first = by_id[jobs[0].name][name]
@@ -222,23 +223,23 @@ def _heading(result: dict[str, np.ndarray]) -> str:
   """What a photograph shows and what the network says, of which one may be wrong."""
   said = f"{result['prediction_name']} ({result['confidence']:.2f})"
   if result["label"] < 0 or result["label"] == result["prediction"]:
-    return _plain(said)
-  whole = f"{result['label_name']}, taken for {said}"
-  return _plain("\n".join(textwrap.wrap(whole, 30)))
+    return _plain(_wrapped(said, _CHARACTERS))
+  return _plain(_wrapped(f"{result['label_name']}, taken for {said}", _CHARACTERS))
 
 
 def _caption(row: Row, result: dict[str, np.ndarray], point: int) -> str:
   numbers = (
     f"R {100 * result['rate'][point]:.2f} %  D {result['distortion'][point]:.3f}  "
-    f"kept {100 * result['retained_probability'][point]:.0f} %"
+    f"kept {percent(result['retained_probability'][point])}"
   )
-  return f"{_plain(row.name)}\n{numbers}"
+  name = row.name.replace("lagrange multiplier", "λ")  # the panels are narrow
+  return f"{_plain(_wrapped(name, _CHARACTERS))}\n{numbers}"
+
+
+def _wrapped(text: str, width: int) -> str:
+  return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
 
 
 def _plain(text: str) -> str:
   """Dollars are no formulas."""
   return text.replace("$", r"\$")
-
-
-def _is_number(value: object) -> bool:
-  return isinstance(value, int | float)

@@ -17,10 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cawe_jax.files import atomic_write
+from cawe_jax.files.writing import atomic_write
 from experiments.axes import Job
 from experiments.report.images import explained_image
-from experiments.report.summary import Row, summarise
+from experiments.report.summary import Row, percent, summarise
 from experiments.store import Store
 
 _QUALITY = 85  # of JPEG; a 224 x 224 explanation takes about 8 kB
@@ -103,7 +103,7 @@ def _picture(row: Row, result: dict[str, np.ndarray], point: int) -> str:
     numbers += (
       f": rate {100 * result['rate'][point]:.2f} %, "
       f"distortion {result['distortion'][point]:.4f}, "
-      f"retained {100 * result['retained_probability'][point]:.0f} %"
+      f"retained {percent(result['retained_probability'][point])}"
     )
   try:
     return _figure(explained_image(result, point), row.name, numbers)

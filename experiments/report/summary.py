@@ -44,6 +44,7 @@ class Row(NamedTuple):
 
   Attributes:
     label: Of the method.
+    name: The method and its place on all axes, in one line.
     job: Name of the job.
     point: Index of the grid point.
     axes: Its value on every axis of the sweep.
@@ -56,6 +57,7 @@ class Row(NamedTuple):
   """
 
   label: str
+  name: str
   job: str
   point: int
   axes: dict[str, Any]
@@ -64,14 +66,6 @@ class Row(NamedTuple):
   seconds: float
   compile_seconds: float
   evaluations: int | None
-
-  @property
-  def name(self) -> str:
-    """The method and its place on the axes, in one line."""
-    values = ", ".join(
-      f"{key.replace('_', ' ')} {_short(value)}" for key, value in self.axes.items()
-    )
-    return f"{self.label}, {values}" if values else self.label
 
 
 def selected_results(store: Store, job: str) -> list[dict[str, np.ndarray]]:
@@ -117,6 +111,7 @@ def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
       rows.append(
         Row(
           job.label,
+          job.point_label(point),
           job.name,
           point,
           job.point_axes(point),
@@ -154,8 +149,14 @@ def _evaluations(job: Job, results: list[dict[str, np.ndarray]]) -> int | None:
   return method.recipe.num_steps * draws
 
 
-def _short(value: Any) -> str:
-  return f"{value:g}" if isinstance(value, float) else str(value)
+def percent(value: float) -> str:
+  """Of a share, without decimals.
+
+  Example:
+    >>> percent(0.876), percent(math.nan)
+    ('88 %', 'n/a')
+  """
+  return f"{100 * value:.0f} %" if math.isfinite(value) else "n/a"
 
 
 def describe(row: Row) -> dict[str, Any]:

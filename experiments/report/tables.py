@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from cawe_jax.files import atomic_write
+from cawe_jax.files.writing import atomic_write
 from experiments.axes import Job
 from experiments.report.summary import (
   Row,
@@ -53,8 +53,7 @@ def write_curves(jobs: Sequence[Job], store: Store, path: Path) -> None:
   for job in jobs:
     results = selected_results(store, job.name)
     for point in range(len(job.grid)):
-      label = ", ".join(filter(None, (job.label, job.point_label(point))))
-      rows += _curve_rows(label, results, point)
+      rows += _curve_rows(job.point_label(point), results, point)
   _write_rows(rows, path)
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from tiny_networks import make_network
 
-from cawe_jax import Classifier, attribution, checks
+from cawe_jax import Classifier, attribution
 from cawe_jax.attribution.gradients import noise_of_draw
-from cawe_jax.attribution.lime import _draw as of_draw
-from cawe_jax.attribution.lime import superpixels
+from cawe_jax.attribution.local_surrogate import _draw as of_draw
+from cawe_jax.attribution.local_surrogate import superpixels
 from cawe_jax.classifiers import layers, registry
+from cawe_jax.engine import checks
 
 torch = pytest.importorskip("torch")
 captum = pytest.importorskip("captum.attr")
@@ -26,7 +27,6 @@ parity = importlib.import_module("experiments.parity")
 
 pytestmark = [
   pytest.mark.slow,
-  pytest.mark.usefixtures("quick_compilation"),
   # Captum says that it sets gradients and hooks.
   pytest.mark.filterwarnings("ignore::UserWarning"),
 ]

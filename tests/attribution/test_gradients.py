@@ -14,8 +14,6 @@ from cawe_jax.attribution import (
   var_grad,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHAPE = (6, 5, 3)
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(*SHAPE, 2)).astype(np.float32)
@@ -54,6 +52,46 @@ def test_integrated_gradients(num_steps, baseline):
   # Gauss-Legendre integrates a linear gradient exactly with a single node.
   expected = (OWN * (IMAGES**2 - baseline**2)).sum(-1)
   assert_close(maps(method, QUADRATIC), expected)
+
+
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+def test_a_baseline_may_be_an_image(as_array):
+  baseline = as_array(RNG.random(SHAPE, np.float32))
+  method = integrated_gradients(3, baseline)
+  assert method.name == "integrated_gradients(num_steps=3, baseline=image)"
+  expected = (OWN * (IMAGES**2 - np.asarray(baseline) ** 2)).sum(-1)
+  assert_close(maps(method, QUADRATIC), expected)
+  relevance = method(QUADRATIC, IMAGES, TARGETS, jax.random.key(0))
+  error = completeness(QUADRATIC, IMAGES, TARGETS, relevance, baseline)
+  # Relative to sums of some hundred terms of order 1.
+  np.testing.assert_allclose(error, 0, atol=1e-4)
+
+
+def test_another_baseline_compiles_nothing():
+  traced = []
+
+  def noted(params, images):
+    traced.append(images.shape)
+    return quadratic(params, images)
+
+  classifier = Classifier(noted, WEIGHTS, SHAPE[:2])
+  first = integrated_gradients(3, np.zeros(SHAPE, np.float32))
+  second = integrated_gradients(3, np.full(SHAPE, 0.5, np.float32))
+  assert jax.tree.structure(first) == jax.tree.structure(second)
+  one = maps(first, classifier)
+  traced.clear()
+  other = maps(second, classifier)
+  assert traced == []
+  assert_close(one - other, 0.25 * OWN.sum(-1))
+
+
+def test_a_baseline_of_another_shape_is_refused():
+  baseline = np.zeros((1, *SHAPE[1:]))
+  message = r"^baseline has shape \(1, 5, 3\); it must be .* \(6, 5, 3\)$"
+  with pytest.raises(ValueError, match=message):
+    maps(integrated_gradients(3, baseline), LINEAR)
+  with pytest.raises(ValueError, match=message):
+    completeness(LINEAR, IMAGES, TARGETS, (IMAGES,), baseline)
 
 
 def test_gradient_x_input():

@@ -9,8 +9,6 @@ from tiny_networks import make_network
 from cawe_jax.attribution import grad_cam, guided_backprop, guided_grad_cam
 from cawe_jax.classifiers import layers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 SHAPE = (6, 5, 3)
 

@@ -13,8 +13,6 @@ from cawe_jax.classifiers import layers
 from cawe_jax.classifiers.efficientnet_lite import EfficientNetLite
 from cawe_jax.classifiers.resnet import BasicBlock, Bottleneck, ResNet
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 

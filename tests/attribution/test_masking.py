@@ -8,11 +8,9 @@ import scipy.linalg
 
 from cawe_jax import Classifier
 from cawe_jax.attribution import lime, random_ranking, rise
-from cawe_jax.attribution.lime import _solve, superpixels
+from cawe_jax.attribution.local_surrogate import _solve, superpixels
 from cawe_jax.classifiers import regression
 from cawe_jax.representations import pixel, wavelet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(0)
 SHAPE = (24, 20, 3)
@@ -23,7 +21,7 @@ PATCH[4:12, 10:18] = True
 
 def planted(params, images):
   """A class that is surer the more of the patch is seen."""
-  seen = jnp.where(PATCH[..., None], images, 0).sum((1, 2, 3)) / PATCH.sum()
+  seen = jnp.where(PATCH[..., None], images, 0).sum((1, 2, 3)) / int(PATCH.sum())
   return jnp.stack([seen * params, jnp.ones_like(seen)], 1)
 
 
@@ -152,3 +150,14 @@ def test_random_rankings_are_uniform(transform):
   # Moments of the uniform law, five standard errors.
   assert abs(values.mean() - 1 / 2) < 5 * (1 / 12 / values.size) ** 0.5
   assert abs(values.var() - 1 / 12) < 5 * (1 / 180 / values.size) ** 0.5
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_superpixels_of_any_number_of_channels(channels):
+  images = np.random.default_rng(0).random((1, 8, 8, channels), np.float32)
+  labels, exists, means = superpixels(images, 4)
+  assert exists.sum() == labels.max() + 1
+  for label in range(labels.max() + 1):
+    of_label = labels == label
+    expected = images[of_label].mean(axis=0, dtype=float)
+    np.testing.assert_allclose(means[of_label], expected + 0 * means[of_label], 1e-6)

@@ -20,7 +20,6 @@ from cawe_jax.classifiers import (
 )
 from cawe_jax.recipes import fast
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE = 8
 IMAGES = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
 METHOD = pixel_rde(0.1, recipe=fast()._replace(num_steps=2))
@@ -70,7 +69,9 @@ def nnx_model():
 
 def by_hand(conv, norm_scale, norm_bias, head):
   """The network in NumPy, one window after the other, from its arrays."""
-  kernel, bias = (np.asarray(x, np.float64) for x in conv)
+  (kernel, bias), norm_scale, norm_bias, head = jax.tree.map(
+    lambda x: np.asarray(x, np.float64), (conv, norm_scale, norm_bias, head)
+  )
   padded = np.pad(np.float64(IMAGES), ((0, 0), (0, 1), (0, 1), (0, 0)))
   x = np.stack(
     [
@@ -187,6 +188,45 @@ def test_the_nnx_model_is_not_touched():
   np.testing.assert_array_equal(model.norm.mean[...], MEAN)
 
 
+@pytest.mark.parametrize("name", ["linen", "nnx"])
+def test_a_donated_training_step_leaves_the_classifier(name):
+  """As optax's examples train: the old parameters' memory becomes the new ones'."""
+  if name == "nnx":
+    model = NnxNetwork(nnx.Rngs(0))
+    classifier, trained = from_nnx(model, SIZE), nnx.state(model)
+  else:
+    module, variables = linen_parts()
+    trained = jax.tree.map(jnp.copy, variables)
+    classifier = from_linen(module, trained, SIZE, arguments={"train": False})
+  before = np.asarray(classifier(IMAGES))
+  for leaf in jax.tree.leaves(trained):
+    leaf.delete()  # what donation does to the arrays
+  np.testing.assert_array_equal(classifier(IMAGES), before)
+
+
+NAMES = {"a dict": {0: "a", 1: "b", 2: "c"}, "a str": "abc", "a set": {"a", "b", "c"}}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_class_names_are_one_text_per_output_in_order(name):
+  make, _ = CASES[name]
+  for what, names in NAMES.items():
+    with pytest.raises(ValueError, match=f"^class_names is {what}; it must be a list"):
+      make(class_names=names)
+  with pytest.raises(
+    ValueError, match=r"^class_names has the entry 7; names must be text"
+  ):
+    make(class_names=["a", 7, "c"])
+  for names in (np.array(["a", "b", "c"]), iter("abc")):
+    assert make(class_names=names).class_names == ("a", "b", "c")
+  for names in (["a"], list("abcd")):
+    classifier = make(class_names=names, name="mine")
+    with pytest.raises(
+      ValueError, match=f"^classifier 'mine' has {len(names)} class_n"
+    ):
+      classifier(IMAGES)
+
+
 def test_linen_in_training_mode_is_refused():
   module, variables = linen_parts()
   training = from_linen(module, variables, SIZE)
@@ -228,7 +268,7 @@ def test_wrong_outputs_are_one_line(fn, got):
 @pytest.mark.parametrize(
   ("fn", "message"),
   [
-    (lambda x: function(x - x.mean(0)), "alone than among others"),
+    (lambda x: function(x - x.mean(0, keepdims=True)), "alone than among others"),
     (lambda x: 0 * function(x), "the same outputs for all 3 images"),
     (lambda x: function(x) / 0, "NaN or infinite"),
   ],

@@ -111,19 +111,40 @@ def test_wrapped_state_dictionaries(write, tmp_path):
   good = tensor("a", 24, (24,), (1,))
   moments = tensor("b", 1, (), (), storage_type=LONG)
   storages = {"a": NUMBERS, "b": np.array([7], "<i8")}
-  for name in ("model", "state_dict"):
+  for name in ("model", "state_dict", "net", "model_state_dict", "model_ema"):
     beside = {"epoch": 3, "best": 0.75, "optimizer": {"state": {0: moments}}}
     arrays = read(write({**beside, name: {"w": good}}, storages), tmp_path)
     assert list(arrays) == ["w"]
     np.testing.assert_array_equal(arrays["w"], NUMBERS)
-  both = {"model": {"w": good}, "state_dict": {"v": moments}}
-  refused(write(both, storages), tmp_path, "several state dictionaries: model, state_")
-  refused(
-    write({"net": {"w": good}}, {"a": NUMBERS}), tmp_path, "'net' is not a named tensor"
-  )
+    assert checkpoints.open_checkpoint(tmp_path / "weights.pth").entry == name
   # A tensor of that name is a tensor.
   arrays = read(write({"model": good}, {"a": NUMBERS}), tmp_path)
   assert list(arrays) == ["model"]
+
+
+@both_formats
+def test_of_several_state_dictionaries_one_is_chosen(write, tmp_path):
+  """timm takes the average, and reports its accuracy."""
+  good, other = tensor("a", 24, (24,), (1,)), tensor("b", 1, (), (), storage_type=LONG)
+  storages = {"a": NUMBERS, "b": np.array([7], "<i8")}
+  both = write({"state_dict": {"w": good}, "state_dict_ema": {"v": other}}, storages)
+  refused(both, tmp_path, "several state dictionaries: 'state_dict', 'state_dict_ema'")
+  refused(both, tmp_path, r"name the one that is wanted \(--entry\); the published acc")
+  path = tmp_path / "weights.pth"
+  for entry, name in (("state_dict", "w"), ("state_dict_ema", "v")):
+    checkpoint = checkpoints.open_checkpoint(path, entry=entry)
+    assert (checkpoint.entry, list(checkpoint.tensors)) == (entry, [name])
+  students = write({"student": {"w": good}, "teacher": {"w": good}}, {"a": NUMBERS})
+  refused(students, tmp_path, r"'student', 'teacher'; name .* \(--entry\)\)$")
+  for entry in ("model", "epoch"):
+    with pytest.raises(ValueError, match=f"has no state dictionary '{entry}'; its ent"):
+      checkpoints.open_checkpoint(path, entry=entry)
+  path.write_bytes(write({"w": good}, {"a": NUMBERS}))
+  with pytest.raises(ValueError, match="its entries that are: none"):
+    checkpoints.open_checkpoint(path, entry="model")
+  path.write_bytes(SAFETENSORS)
+  with pytest.raises(ValueError, match="safetensors file has no entries, so none is"):
+    checkpoints.open_checkpoint(path, entry="model")
 
 
 @both_formats
@@ -166,6 +187,16 @@ def test_safetensors(tmp_path):
   np.testing.assert_array_equal(arrays["b"], [0, 2, 4])
   other = safetensors.numpy.save({"w": NUMBERS.astype(np.uint64)})
   refused(other, tmp_path, "element type 'U64' is not read; allowed: F64, F32")
+
+
+def test_a_header_whose_length_begins_like_a_pickle(tmp_path):
+  """One in 32 files: a length of 128 bytes, or of 128 more than a multiple of 256."""
+  name = "w" * 60
+  data = safetensors.numpy.save({name: NUMBERS})
+  while data[0] != 0x80:
+    name += "w"
+    data = safetensors.numpy.save({name: NUMBERS})
+  np.testing.assert_array_equal(read(data, tmp_path)[name], NUMBERS)
 
 
 def test_hash_is_checked_before_anything_is_parsed(tmp_path, monkeypatch):

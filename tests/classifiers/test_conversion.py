@@ -23,7 +23,7 @@ class Small(nn.Module):
     x = layers.DepthwiseConvolution(3, 1, 1, name="depthwise")(x)
     x = layers.Dense(5, name="pointwise")(x)
     x = layers.LayerNorm(name="norm")(x.reshape(len(x), -1))
-    return layers.Dense(2, name="head")(x + self.param("offset", nn.zeros, (80,)))
+    return layers.Dense(2, name="head")(x + self.param("offset", nn.zeros, (80,))[None])
 
 
 MODULE, SIZE = Small(), 4

@@ -60,7 +60,6 @@ def normal(*shape):
   return jnp.asarray(RNG.normal(size=shape), jnp.float32)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("kernel_size", "stride", "size"), CASES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_native_convolution(kind, kernel_size, stride, size):
@@ -96,7 +95,6 @@ def check_equal(ours, theirs, x, kernel):
   return actual[1]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("kind", "kernel_size", "stride", "padding"), PADDED_CASES)
 def test_explicit_padding(kind, kernel_size, stride, padding):
   ours, theirs, channels = KINDS[kind]
@@ -111,7 +109,6 @@ def test_explicit_padding(kind, kernel_size, stride, padding):
   )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("size", [(8, 4), (9, 7)], ids=["whole", "rest"])
 def test_patches_are_a_convolution_without_overlap(size):
   def theirs(x, kernel):

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 import zipfile
 
@@ -218,3 +219,23 @@ def test_changed_elements_of_a_zip_are_noticed(tmp_path):
   damaged = bytearray(SMALL["zip"])
   damaged[damaged.index(NUMBERS.tobytes()) + 3] ^= 1
   refused(bytes(damaged), tmp_path, "Bad CRC-32")
+
+
+def test_a_header_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch):
+  """Read as Python's objects it takes thirty times its size."""
+  header = b"{" + b" " * 2**20 + b"}"
+  data = len(header).to_bytes(8, "little") + header
+  monkeypatch.setattr(checkpoints, "MAX_HEADER_BYTES", 2**20)
+  refused(data, tmp_path, f"its header has {len(header)} bytes, allowed are at most")
+
+
+def test_what_is_no_checkpoint_is_not_read_whole(tmp_path):
+  path = tmp_path / "sparse.pth"
+  with path.open("wb") as file:
+    file.truncate(2**32)  # Takes no room on the disk.
+  for prefix in (None, "0" * 8):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="neither a PyTorch nor a safetensors file"):
+      checkpoints.read_checkpoint(path, sha256_prefix=prefix)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()

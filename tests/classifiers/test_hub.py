@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from cawe_jax import files
 from cawe_jax.classifiers import hub
+from cawe_jax.files import writing as files
 
 CONTENT = b"weights" * 1000
 BY_HAND = (

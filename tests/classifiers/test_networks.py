@@ -26,8 +26,7 @@ from cawe_jax.classifiers import (
 from cawe_jax.classifiers.efficientnet_lite import EfficientNetLite
 from cawe_jax.classifiers.resnet import BasicBlock, Bottleneck, ResNet
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
+SLOW = pytest.mark.slow
 FAMILIES = (convnext, efficientnet_lite, mobilenet_v3, resnet, vgg, vision_transformer)
 
 # Parameters as published: torchvision's documentation; timm's results table and the
@@ -99,7 +98,14 @@ def test_vgg_takes_any_size(name, size):
   assert logits.shape == (2, 1000)
 
 
-@pytest.mark.parametrize("name", SMALL)
+# Every family is compiled whole; two of them are in the fast set.
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in ("resnet", "vision transformer") else SLOW)
+    for name in SMALL
+  ],
+)
 def test_an_image_alone_and_in_a_batch(name):
   module = SMALL[name]
   images = jax.random.uniform(jax.random.key(0), (3, 48, 48, 3))
@@ -162,7 +168,7 @@ def test_networks_are_made_of_layers_alone(family):
   assert used <= allowed
 
 
-INTERCEPTED = ("resnet18", "efficientnet-lite0")
+INTERCEPTED = (pytest.param("resnet18", marks=SLOW), "efficientnet-lite0")
 
 
 @pytest.fixture(scope="module", params=INTERCEPTED)
@@ -192,7 +198,7 @@ def test_the_last_feature_map_is_found_by_class(network):
   # Five halvings of 32 pixels.
   assert feature_map.shape[:3] == (2, 1, 1)
   head = params["params"]["classifier"]
-  expected = feature_map.mean((1, 2)) @ head["kernel"] + head["bias"]
+  expected = feature_map.mean((1, 2)) @ head["kernel"] + head["bias"][None]
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -270,13 +276,14 @@ def test_attention_in_closed_form():
     lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params
   )
   joint, out = params["query_key_value"], params["projection"]
-  query, key, value = np.split(tokens[0] @ joint["kernel"] + joint["bias"], 3, axis=1)
+  product = tokens[0] @ joint["kernel"] + joint["bias"][None]
+  query, key, value = np.split(product, 3, axis=1)
   mixed = np.zeros((4, 6))
   for head in (slice(0, 3), slice(3, 6)):
     for i in range(4):
       scores = np.exp(key[:, head] @ query[i, head] / math.sqrt(3))
       mixed[i, head] = scores / scores.sum() @ value[:, head]
-  expected = mixed @ out["kernel"] + out["bias"]
+  expected = mixed @ out["kernel"] + out["bias"][None]
   actual = module.apply({"params": params}, tokens)[0]
   # Scores of order 10 in 32 bits go through the exponential.
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from cawe_jax import cache
 from cawe_jax.classifiers import weight_cache
+from cawe_jax.files import cache
 
 ARRAYS = {
   "kernel": np.arange(6, dtype=np.float32).reshape(2, 3).T,

@@ -5,7 +5,7 @@ import gc
 
 import jax
 import pytest
-from shell_runs import NAMES, QUICK, SIZE, write_photo
+from shell_runs import NAMES, QUICK, SIZE, write_figure, write_photo
 
 import cawe_jax
 from cawe_jax.cli import main, results
@@ -23,8 +23,8 @@ def tiny_network(monkeypatch, tiny):
   monkeypatch.setattr(
     cawe_jax,
     "load_classifier",
-    lambda name, weights=None: (
-      tiny if name == "efficientnet-lite0" else original(name, weights)
+    lambda name, weights=None, **options: (
+      tiny if name == "efficientnet-lite0" else original(name, weights, **options)
     ),
   )
   folder, thresholds = jax.config.jax_compilation_cache_dir, gc.get_threshold()
@@ -39,10 +39,7 @@ def quick_figures(monkeypatch, request):
   if "real_figures" in request.fixturenames:
     return
 
-  def draw(explanation, report, path):
-    path.write_bytes(b"a figure")
-
-  monkeypatch.setattr(results, "draw", draw)
+  monkeypatch.setattr(results, "draw", write_figure)
 
 
 @pytest.fixture

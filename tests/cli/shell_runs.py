@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 SIZE = 32
@@ -21,6 +22,13 @@ def write_photo(path, seed):
   pixels = np.random.default_rng(seed).integers(0, 256, (40, 36, 3), np.uint8)
   Image.fromarray(pixels).save(path)
   return path
+
+
+def write_figure(explanation, report, path):
+  """In the place of the real one, which takes a second."""
+  mark = PngInfo()
+  mark.add_text("Software", "cawe_jax")
+  Image.new("L", (1, 1)).save(path, pnginfo=mark)
 
 
 def names_in(folder):

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.classifiers import Classifier
+from cawe_jax.cli.command import main
 from cawe_jax.cli.console import Messages, describe, duration, estimate_seconds
+from cawe_jax.cli.lines import MAX_CHARACTERS, one_line, path_line
 from cawe_jax.cli.results import Result, make_report
 from cawe_jax.types import Explanation
 
@@ -100,3 +102,29 @@ def test_the_report_has_the_scores():
   report = make_report(LABEL, result)
   assert report["score"] == report["probability"] == 0.8
   assert report["retained_probability"] == np.float64(0.6) / 0.8
+
+
+def test_a_name_cannot_command_the_terminal(capsys):
+  messages = Messages(quiet=False)
+  name = "a\x1b[31m\x07b\r\x9bc\ud800 \u202ed"
+  messages.say(name)
+  messages.error(name)
+  escaped = r"a\x1b[31m\x07b \x9bc\ud800 \u202ed"
+  said = capsys.readouterr().err.splitlines()
+  assert said == [escaped, f"cawe: error: {escaped}"]
+  assert main(["explain", "x\x1b]0;title\x07.png", "--preset", "\x1b[2J"]) == 2
+  assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_path_is_as_it_is_except_for_a_terminal(monkeypatch):
+  assert path_line("a\x1b[2J.png") == "a\x1b[2J.png"
+  monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+  assert path_line("a\x1b[2J.png") == "a\\x1b[2J.png"
+
+
+def test_no_line_is_endless():
+  line = one_line("start " + "x" * 10**7 + " end")
+  assert len(line) == MAX_CHARACTERS
+  assert line.startswith("start x")
+  assert line.endswith("x end")
+  assert one_line("x" * MAX_CHARACTERS) == "x" * MAX_CHARACTERS

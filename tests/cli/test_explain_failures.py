@@ -1,10 +1,14 @@
 """What goes wrong is one line; what was finished is kept."""
 
 import dataclasses
+import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 
+import hostile_images
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +17,11 @@ from PIL import Image
 from shell_runs import QUICK, names_in, write_photo
 
 import cawe_jax
+from cawe_jax.cli import explain as explain_command
 from cawe_jax.cli import main
+from cawe_jax.files.decoding import Decoder
 
-pytestmark = pytest.mark.usefixtures(
-  "quick_compilation", "tiny_network", "quick_figures"
-)
+pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
 
 def huge_png(path):
@@ -63,8 +67,10 @@ def test_bad_files_are_one_line_each_and_the_others_are_done(explain, photo, tmp
   code, printed, errors = explain(*bad[:3], photo, *bad[3:], "sample:nobody")
   assert code == 2
   assert printed == [str(tmp_path / "out" / "photo.png")]
-  assert len(errors) == len(bad) + 1
-  for line, name in zip(errors, [*BAD_FILES, "'nobody'"], strict=True):
+  # What needs no decoding is said first, before anything is explained.
+  unopened = ["missing.png", "folder.png", "empty.png", "'nobody'"]
+  decoded = [name for name in BAD_FILES if name not in unopened]
+  for line, name in zip(errors, [*unopened, *decoded], strict=True):
     assert name in line
   assert names_in(tmp_path / "out") == ["photo.json", "photo.npz", "photo.png"]
 
@@ -133,7 +139,8 @@ def test_no_photograph_is_overwritten_with_a_figure(suffix, way, photo, explain)
   given.write_bytes(before)
   code, _, (line,) = explain(given, "--force", out=way(photo.parent))
   assert code == 2
-  assert f"image {str(given)!r}: its figure would overwrite " in line
+  assert f"image {str(given)!r}: " in line
+  assert "photo.png' was not written by this command and is not replaced" in line
   assert photo.read_bytes() == before
   assert not photo.with_suffix(".npz").exists()
 
@@ -144,7 +151,7 @@ def test_a_figure_that_is_an_input_is_not_overwritten(explain, photo, tmp_path):
   figure.write_bytes(photo.read_bytes())
   code, _, (line,) = explain(figure, "--seed=1")
   assert code == 2
-  assert f"its figure would overwrite {str(figure)!r}" in line
+  assert f"{str(figure)!r} was not written by this command" in line
 
 
 def test_a_folder_that_cannot_be_made(explain, photo, tmp_path):
@@ -163,14 +170,16 @@ def test_a_network_that_fails_is_one_line_per_image(
   if failure == "nan":
     params = jax.tree.map(lambda w: w * jnp.nan, tiny.params)
     broken = dataclasses.replace(tiny, params=params)
-    monkeypatch.setattr(cawe_jax, "load_classifier", lambda *arguments: broken)
+    monkeypatch.setattr(
+      cawe_jax, "load_classifier", lambda *arguments, **options: broken
+    )
   else:
 
     def explain_with_too_little(*arguments, **options):
       raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of\nmemory")
 
     monkeypatch.setattr(cawe_jax, "explain", explain_with_too_little)
-  code, printed, errors = explain(photo, second)
+  code, printed, errors = explain(photo, second, "--batch-size=2")
   assert (code, printed) == (2, [])
   assert len(errors) == 2
   for line, name in zip(errors, ("photo.png", "second.png"), strict=True):
@@ -194,7 +203,7 @@ def test_ctrl_c_keeps_what_is_finished(photo, tmp_path, monkeypatch, capsys):
 
   monkeypatch.setattr(cawe_jax, "explain", interrupted)
   images, out = map(str, (photo, second, third)), tmp_path / "out"
-  arguments = ["explain", *images, *QUICK, "--batch-size=1", "--out", str(out)]
+  arguments = ["explain", *images, *QUICK, "--out", str(out)]
   assert main(arguments) == 130
   assert len(calls) == 2
   assert "Traceback" not in capsys.readouterr().err
@@ -213,3 +222,115 @@ def test_ctrl_c_while_writing_leaves_no_half_file(photo, tmp_path, monkeypatch):
   out = tmp_path / "out"
   assert main(["explain", str(photo), *QUICK, "--out", str(out)]) == 130
   assert names_in(out) == []
+
+
+def test_a_name_too_long_for_results_is_said_first(explain, photo, tmp_path):
+  # 251 letters and .png are a name, with .json they are one too many.
+  long = write_photo(tmp_path / f"{'x' * 251}.png", 1)
+  code, printed, (line,) = explain(long, photo)
+  assert code == 2
+  assert printed == [str(tmp_path / "out" / "photo.png")]
+  assert f"image {str(long)!r}: the results " in line
+  assert line.endswith(".* cannot be written (File name too long)")
+  # With several targets shorter names are too long.
+  shorter = write_photo(tmp_path / f"{'x' * 249}.png", 1)
+  code, printed, errors = explain(shorter, "--target", "1", "2")
+  assert (code, printed, len(errors)) == (2, [], 2)
+
+
+PLATFORM = "JAX cannot start with JAX_PLATFORMS="
+
+
+@pytest.mark.parametrize(
+  "command",
+  [
+    ["explain", "photo.png"],
+    ["convert", "x.pth", "--architecture=resnet18", "--out=x.safetensors"],
+    ["playground", "--port=0"],
+  ],
+)
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to\nstart")])
+def test_a_platform_that_is_not_here(command, error, tmp_path, monkeypatch, capsys):
+  """JAX raises an empty AssertionError for CUDA, and a RuntimeError for others."""
+
+  def devices():
+    raise error
+
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(jax, "devices", devices)
+  assert main(command) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith(f"cawe: error: {PLATFORM}")
+  assert line.endswith("; without this variable it takes what there is")
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_the_real_message_of_jax(tmp_path):
+  environment = {**os.environ, "JAX_PLATFORMS": "abacus"}
+  code = "import sys; from cawe_jax.cli import main; sys.exit(main(['explain', 'x']))"
+  run = subprocess.run(
+    [sys.executable, "-c", code],
+    env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (run.returncode, run.stdout) == (2, "")
+  (line,) = run.stderr.splitlines()
+  assert line.startswith(f"cawe: error: {PLATFORM}abacus: Unable to initialize backend")
+
+
+def test_a_hostile_image_is_one_line_and_the_next_is_explained(
+  explain, photo, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(explain_command, "Decoder", lambda: Decoder(1.0))
+  path = tmp_path / "hostile.tif"
+  path.write_bytes(hostile_images.shared_tiles())
+  code, printed, errors = explain(path, photo)
+  assert code == 2
+  assert errors == [
+    f"cawe: error: image {str(path)!r}: takes more than 1 s to decode, which is the "
+    "limit"
+  ]
+  assert printed == [str(tmp_path / "out" / "photo.png")]
+
+
+@pytest.mark.slow
+def test_the_command_is_done_with_hostile_images_in_time(tmp_path):
+  """With the limits that users have."""
+  for make in (
+    hostile_images.shared_tiles,
+    hostile_images.plain_comments,
+    hostile_images.jpeg_segments,
+    hostile_images.jpeg_scans,
+  ):
+    path = tmp_path / make.__name__
+    path.write_bytes(make())
+    done = subprocess.run(
+      [sys.executable, "-c", MEASURED, str(path), "--quiet"],
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "takes more than 5 s" in line
+    kilobytes, seconds = map(float, done.stdout.split())
+    assert kilobytes < 10**6
+    assert seconds < 10  # Of processor time: other tests may run beside it.
+
+
+MEASURED = """
+import resource, sys
+from cawe_jax.cli import main
+
+code = main(["explain", *sys.argv[1:]])
+used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+# The largest size of a child is at least its parent's when it was made, so it is of no
+# use here; the decoder has a limit of its own.
+with open("/proc/self/status") as status:
+  (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
+print(peak, sum(u.ru_utime + u.ru_stime for u in used))
+sys.exit(code)
+"""

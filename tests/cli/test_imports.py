@@ -1,12 +1,13 @@
 """Parts from a user's file: what is found, and what each mistake is told."""
 
+import hashlib
 import itertools
 import sys
 
 import pytest
 
 from cawe_jax import distortions
-from cawe_jax.cli.imports import import_function, names_function, source_sha256
+from cawe_jax.cli.imports import import_function, names_function, source_of
 from cawe_jax.cli.parts import (
   own_parts,
   parse_distortion,
@@ -21,12 +22,13 @@ from cawe_jax import perturbations
 from cawe_jax.types import Perturbation, Transform
 
 
-def fog():
-  return perturbations.zeros()._replace(name="fog()")
+class fog(perturbations.zeros):
+  pass
 
 
-def frame():
-  return Transform("frame()", lambda image_shape: None)
+class frame(Transform):
+  def bind(self, image_shape):
+    return None
 
 
 def gap(clean_logits, logits, target):
@@ -123,11 +125,11 @@ def test_what_has_the_form(text, expected):
     ),
     (parse_perturbation, "{}:VALUE", "is of type int; it must be a function"),
     (parse_perturbation, "{}:number", "returned 3; it must return .*Perturbation"),
-    (parse_perturbation, "{}:frame", "returned Transform.*must return .*Perturbation"),
+    (parse_perturbation, "{}:frame", r"returned frame\(\).*must return .*Perturbation"),
     (parse_perturbation, "{}:gap", "needs arguments; .*Perturbation"),
     (parse_perturbation, "{}:broken", "failed with RuntimeError: two$"),
-    (parse_representation, "{}:fog", "returned Perturbation.* must return .*Transform"),
-    (parse_representation, "haar", "names no function; allowed is MODULE:FUNCTION"),
+    (parse_representation, "{}:fog", r"returned fog\(\).* must return .*Transform"),
+    (parse_representation, "haar", "allowed: wavelet, pixel, or MODULE:FUNCTION"),
     (parse_distortion, "{}:two", "function of clean_logits, logits, target"),
     (parse_distortion, "{}:fog", "function of clean_logits, logits, target"),
     (parse_distortion, "{}:nameless", "is of type partial, .*write it with def"),
@@ -166,8 +168,27 @@ def test_unknown_names_say_that_own_ones_are_allowed():
 def test_own_parts_are_told_apart_by_text_and_file(module, tmp_path):
   text = f"{module}:fog"
   texts = {"perturbation": text, "distortion": "kl", "representation": None}
-  digest = source_sha256("perturbation", text)
+  file = tmp_path / f"{module}.py"
+  digest = hashlib.sha256(file.read_bytes()).hexdigest()
   assert own_parts(texts) == {"perturbation": {"function": text, "sha256": digest}}
-  (tmp_path / f"{module}.py").write_text(SOURCE + "\n# changed\n")
-  assert source_sha256("perturbation", text) != digest
-  assert source_sha256("distortion", "builtins:max") is None
+  file.write_text(SOURCE + "\n# changed\n")
+  assert source_of("perturbation", text)["sha256"] != digest
+  assert source_of("distortion", "builtins:max")["sha256"] is None
+
+
+def test_own_parts_are_told_apart_by_the_files_they_import(module, tmp_path):
+  """Directly, through another file and from within a function; and by no others."""
+  sources = {
+    "first": f"from {module}_second import power\n",
+    "second": f"def power():\n  import {module}_third\n",
+    "third": f"import {module}_first, numpy\n",
+    "stranger": "",
+  }
+  for name, source in sources.items():
+    (tmp_path / f"{module}_{name}.py").write_text(source)
+  text = f"{module}_first:power"
+  imports = source_of("distortion", text)["imports"]
+  assert imports == {
+    f"{module}_{name}.py": hashlib.sha256(sources[name].encode()).hexdigest()
+    for name in ("second", "third")
+  }

@@ -2,10 +2,17 @@
 
 import pytest
 
-from cawe_jax import distortions, perturbations, preset, stopping
-from cawe_jax.cli.options import make_method, make_parser
-from cawe_jax.cli.parts import distortion_names, perturbation_names
-from cawe_jax.presets import METHODS, RECIPES
+from cawe_jax import distortions, initial_masks, perturbations, preset, stopping
+from cawe_jax.cli.options import make_parser
+from cawe_jax.cli.wishes import make_method
+from cawe_jax.methods.names import (
+  DISTORTIONS,
+  INITIAL_MASKS,
+  METHODS,
+  PERTURBATIONS,
+  RECIPES,
+  REPRESENTATIONS,
+)
 from cawe_jax.representations import pixel, wavelet
 
 
@@ -60,6 +67,12 @@ CHANGES = [
     "waveletx",
     {"representation": pixel()},
   ),
+  (["--representation", "pixel"], "cartoonx", {"representation": pixel()}),
+  (
+    ["--initial-mask", "constant:0.5"],
+    "pixel-rde",
+    {"initial_mask": initial_masks.constant(0.5)},
+  ),
   (["--spatial-l1", "3"], "waveletx", {"penalty_weights": (3.0,)}),
   (["--total-variation", "0"], "smooth-pixel-rde", {"penalty_weights": (0.0,)}),
   (["--steps", "17"], "cartoonx", {"num_steps": 17}),
@@ -78,6 +91,8 @@ OTHERS = {
   "batch_size": (["--batch-size", "2"], 2),
   "force": (["--force"], True),
   "quiet": (["--quiet"], True),
+  "entry": (["--entry", "state_dict_ema"], "state_dict_ema"),
+  "class_names": (["--class-names", "names.txt"], "names.txt"),
   "retain": (["--retain", "0.9"], 0.9),
   "budget": (["--budget", "12"], 12),
 }
@@ -133,8 +148,8 @@ def test_options_that_do_not_apply_are_refused(method, option, owners):
   [
     ("method", "shapley", METHODS),
     ("preset", "best", RECIPES),
-    ("perturbation", "snow", perturbation_names()),
-    ("distortion", "l3", distortion_names()),
+    ("perturbation", "snow", PERTURBATIONS),
+    ("distortion", "l3", DISTORTIONS),
     ("wavelet", "db333", ["db3", "haar"]),
     ("mode", "mirror", ["zero", "symmetric"]),
   ],
@@ -212,18 +227,13 @@ def test_perturbations_take_their_numbers_after_a_colon():
   ]
 
 
-def test_parts_are_found_not_listed():
-  # Every function that returns a perturbation, every function of three arguments.
-  assert {"adaptive-gaussian", "infill", "mean"} <= set(perturbation_names())
-  assert "statistics" not in perturbation_names()
-  assert {"automatic", "label-squared-error", "kl"} <= set(distortion_names())
-  assert "class-weighted-l2" not in distortion_names()
-  for name in distortion_names():
+def test_every_name_of_the_table_is_known():
+  for name in DISTORTIONS:
     made = method_of("--distortion", name).distortion
     assert made is getattr(distortions, name.replace("-", "_"))
-  for name in set(perturbation_names()) - {"constant", "scaled-gaussian"}:
+  for name in set(PERTURBATIONS) - {"constant", "scaled-gaussian"}:
     factory = getattr(perturbations, name.replace("-", "_"))
-    assert method_of("--perturbation", name).perturbation is factory()
+    assert method_of("--perturbation", name).perturbation == factory()
 
 
 def test_help_names_every_choice(capsys):
@@ -234,8 +244,10 @@ def test_help_names_every_choice(capsys):
   for name in (
     *METHODS,
     *RECIPES,
-    *perturbation_names(),
-    *distortion_names(),
+    *PERTURBATIONS,
+    *DISTORTIONS,
+    *REPRESENTATIONS,
+    *INITIAL_MASKS,
   ):
     # argparse may break a line at a hyphen.
     assert name in text.replace("- ", "-")

@@ -1,6 +1,8 @@
 """The commands `figure` and `list`, and what `cawe` says of itself."""
 
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -11,9 +13,7 @@ from shell_runs import SIZE
 import cawe_jax
 from cawe_jax.cli import main
 
-pytestmark = pytest.mark.usefixtures(
-  "quick_compilation", "tiny_network", "quick_figures"
-)
+pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,29 @@ def test_figure_of_what_was_saved_in_python(metadata, tmp_path, saved, real_figu
     assert min(figure.size) > 300
 
 
+def test_bands_of_a_figure(tmp_path, saved, capsys, real_figures):
+  many = saved._replace(
+    input_image=np.repeat(saved.input_image, 3, -1),
+    masked_image=np.repeat(saved.masked_image, 3, -1),
+  )
+  cawe_jax.save(tmp_path / "many.npz", many)
+  arguments = ["figure", str(tmp_path / "many.npz"), "--out"]
+  assert main([*arguments, str(tmp_path / "mean.png")]) == 0
+  assert main([*arguments, str(tmp_path / "bands.png"), "--bands", "8,4,0"]) == 0
+  pictures = [(tmp_path / name).read_bytes() for name in ("mean.png", "bands.png")]
+  assert pictures[0] != pictures[1]
+  capsys.readouterr()
+  assert main([*arguments, str(tmp_path / "x.png"), "--bands", "9,4,0"]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert "bands is (9, 4, 0)" in line
+  assert "from 0 to 8" in line
+  with pytest.raises(SystemExit) as error:
+    main([*arguments, str(tmp_path / "x.png"), "--bands", "red"])
+  assert error.value.code == 2
+  assert "--bands: 'red' is not three channels" in capsys.readouterr().err
+  assert not (tmp_path / "x.png").exists()
+
+
 def test_figure_of_a_saved_batch_is_refused(tmp_path, saved, capsys):
   batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], saved)
   cawe_jax.save(tmp_path / "batch.npz", batch)
@@ -66,6 +89,21 @@ def test_list_names_all_there_is(capsys):
     "sample:imagenet-13",
   ):
     assert name in text
+
+
+def test_version_and_help_do_not_wait_for_jax():
+  code = (
+    "import sys\n"
+    "from cawe_jax.cli import main\n"
+    "try:\n"
+    "  main([sys.argv[1]])\n"
+    "finally:\n"
+    "  assert not {'jax', 'numpy', 'matplotlib', 'rich'} & set(sys.modules)\n"
+  )
+  for argument in ("--version", "--help"):
+    command = [sys.executable, "-c", code, argument]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_version_and_help(capsys):

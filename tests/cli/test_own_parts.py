@@ -9,26 +9,27 @@ from shell_runs import report_of
 import cawe_jax
 from cawe_jax.cli import main
 
-pytestmark = pytest.mark.usefixtures(
-  "quick_compilation", "tiny_network", "quick_figures"
-)
+pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
 
 OWN_PARTS = """
 import jax.numpy as jnp
 
-from cawe_jax import representations
+from cawe_jax.part import setting
+from cawe_jax.representations import wavelet
 from cawe_jax.types import Perturbation, Transform
 
 
-def fog():
-  def init(image, representation):
-    return representation.analysis(jnp.full_like(image, 0.5))
+class fog(Perturbation):
+  is_random = False
 
-  def sample(key, state, mask, kept):
-    return tuple(s + k - m * s for s, m, k in zip(state, mask, kept))
+  def init(self, instance):
+    return instance.representation.analysis(jnp.full_like(instance.image, 0.5))
 
-  return Perturbation("fog()", init, sample, is_random=False)
+  def sample(self, key, state, masked):
+    return tuple(
+      s + k - m * s for s, m, k in zip(state, masked.mask, masked.kept)
+    )
 
 
 def mist():
@@ -39,16 +40,20 @@ def gap(clean_logits, logits, target):
   return jnp.square(clean_logits[target] - logits[target])
 
 
-def nothing():
-  return Transform("nothing", lambda image_shape: None)
+class nothing(Transform):
+  def bind(self, image_shape):
+    return None
 
 
-def failing():
-  return Transform("failing", lambda image_shape: 1 / 0)
+class failing(Transform):
+  def bind(self, image_shape):
+    return 1 / 0
 
 
-def haar():
-  return Transform("my haar", representations.wavelet("haar", levels=2).bind)
+class haar(wavelet):
+  wavelet: str = setting(default="haar")
+  levels: int = setting(default=2)
+  name = "my haar"
 """
 
 
@@ -107,10 +112,13 @@ def test_parts_of_ones_own(photo, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
   ("function", "message"),
   [
-    ("nothing", "representation 'nothing', made for images of .*, is None; it must be"),
+    (
+      "nothing",
+      r"representation 'nothing\(\)', made for images of .*, is None; it must be",
+    ),
     (
       "failing",
-      r"'failing', made for images of shape \(32, 32, 3\), failed with ZeroDiv",
+      r"'failing\(\)', made for images of shape \(32, 32, 3\), failed with ZeroDiv",
     ),
   ],
 )

@@ -15,7 +15,9 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from checkpoint_files import legacy, tensor
 from PIL import Image
+from shell_runs import write_figure
 
 import cawe_jax
 from cawe_jax.classifiers import hub, registry
@@ -23,9 +25,7 @@ from cawe_jax.classifiers.conversion import plain
 from cawe_jax.classifiers.converted import read_converted
 from cawe_jax.classifiers.published import ClassifierInfo
 from cawe_jax.cli import classifiers, main, results
-from cawe_jax.images import Resize
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.files.images import Resize
 
 RULE = Resize(40, "bilinear")
 RNG = np.random.default_rng(0)
@@ -39,15 +39,17 @@ QUICK = ["--wavelet=haar", "--levels=2", "--steps=2", "--draws=2", "--preset=fas
 class MeanColour(nn.Module):
   """Linear in the mean colour."""
 
+  num_classes: int = 1000
+
   @nn.compact
   def __call__(self, images):
-    return nn.Dense(1000, name="fc")(images.mean((1, 2)))
+    return nn.Dense(self.num_classes, name="classifier")(images.mean((1, 2)))
 
 
 TINY = ClassifierInfo(
   name="tiny",
   module=MeanColour(),
-  layouts={"torchvision": lambda module: {"fc": plain("fc")}},
+  layouts={"torchvision": lambda module: {"classifier": plain("fc")}},
   input_size=32,
   resize=RULE,
   top1=0.1,
@@ -58,9 +60,7 @@ TINY = ClassifierInfo(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
   monkeypatch.setitem(registry._INFO, "tiny", TINY)
-  monkeypatch.setattr(
-    results, "draw", lambda explanation, report, path: path.write_bytes(b"a figure")
-  )
+  monkeypatch.setattr(results, "draw", write_figure)
   folder = jax.config.jax_compilation_cache_dir
   yield
   jax.config.update("jax_compilation_cache_dir", folder)
@@ -233,6 +233,111 @@ def test_weights_that_explain_refuses(explain, weights, tmp_path):
   refused(
     explain(), "classifier 'tiny': its weights are in no package and not on the Hugging"
   )
+
+
+def training_checkpoint(path, **entries):
+  """As PyTorch wrote them before 1.6."""
+  storages = {
+    f"{entry}/{name}": array
+    for entry, tensors in entries.items()
+    for name, array in tensors.items()
+  }
+  content = {
+    entry: {
+      f"module.{name}": tensor(
+        f"{entry}/{name}",
+        array.size,
+        array.shape,
+        tuple(step // array.itemsize for step in array.strides),
+      )
+      for name, array in tensors.items()
+    }
+    for entry, tensors in entries.items()
+  }
+  path.write_bytes(legacy({"epoch": 3, **content}, storages))
+  return path
+
+
+def test_what_was_taken_of_a_training_checkpoint_is_said(run, explain, tmp_path):
+  path = training_checkpoint(tmp_path / "one.pth", net=TENSORS)
+  _, _, said = explain("--weights", path)
+  taken = "its entry 'net' was read, names were read without 'module.'"
+  assert f"weights {str(path)!r}: {taken}" in said
+  out = tmp_path / "one.safetensors"
+  code, printed, _ = run("convert", path, "--architecture=tiny", "--out", out)
+  assert code == 0
+  assert printed[1] == f"from {path}, SHA-256 {digest(path)}; {taken}"
+  image = RNG.random((1, 32, 32, 3), dtype=np.float32)
+  expected = image.mean((1, 2)) @ TENSORS["fc.weight"].T + TENSORS["fc.bias"]
+  for file in (path, out):
+    classifier = registry.load_classifier("tiny", file)
+    np.testing.assert_allclose(classifier(image), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_user_chooses_the_average(run, explain, tmp_path):
+  changed = {**TENSORS, "fc.bias": -TENSORS["fc.bias"]}
+  entries = {"state_dict": TENSORS, "state_dict_ema": changed}
+  path = training_checkpoint(tmp_path / "two.pth", **entries)
+  refused(explain("--weights", path), "several state dictionaries: 'state_dict', ")
+  out = tmp_path / "two.safetensors"
+  arguments = ("convert", path, "--architecture=tiny", "--out", out)
+  refused(run(*arguments), "name the one that is wanted (--entry)")
+  found = []
+  for entry in entries:
+    code, printed, _ = explain("--weights", path, "--entry", entry)
+    assert (code, len(printed)) == (0, 1)  # another entry is another request
+    found.append(json.loads((tmp_path / "out" / "photo.json").read_text())["target"])
+  image = cawe_jax.load_image(tmp_path / "photo.png", 32, RULE).mean((0, 1))
+  assert found == [
+    np.argmax(image @ tensors["fc.weight"].T + tensors["fc.bias"])
+    for tensors in entries.values()
+  ]
+  refused(explain("--weights", path, "--entry", "ema"), "has no state dictionary 'ema'")
+  assert run(*arguments, "--entry=state_dict")[0] == 0
+  refused(
+    explain("--weights", out, "--entry=ema"), "a converted file has no entries, so none"
+  )
+  refused(explain("--entry=ema"), "entry is 'ema', but no file of weights is given")
+
+
+def test_a_head_of_three_classes_and_their_names(explain, tmp_path):
+  three = {name: array[:3] for name, array in TENSORS.items()}
+  path, names = tmp_path / "three.safetensors", tmp_path / "names.txt"
+  safetensors.numpy.save_file(three, path)
+  assert explain("--weights", path)[0] == 0
+  report = json.loads((tmp_path / "out" / "photo.json").read_text())
+  assert report["target_name"] == f"class {report['target']}"
+  names.write_text("sun\nsea\nzand μ\n", encoding="utf-8")
+  options = ("--weights", path, "--class-names", names)
+  code, printed, _ = explain(*options, "--target", "sea")
+  assert (code, len(printed)) == (0, 1)
+  report = json.loads((tmp_path / "out" / "photo.json").read_text())
+  assert (report["target"], report["target_name"]) == (1, "sea")
+  # Other names are another figure.
+  names.write_text("sun\nsea\nsand\n")
+  assert len(explain(*options, "--target", "sea")[1]) == 1
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (
+      b"one\ntwo\n",
+      "classifier 'tiny' has 2 class_names and 3 outputs; there must be one",
+    ),
+    (b"one\n\nthree\n", "must have one name in each line"),
+    (b"", "must have one name in each line"),
+    (b"\xff\xfe", "cannot be read (it is no text in UTF-8)"),
+    (None, "cannot be read (No such file or directory)"),
+  ],
+)
+def test_class_names_that_do_not_fit(content, message, explain, tmp_path):
+  three = {name: array[:3] for name, array in TENSORS.items()}
+  path, names = tmp_path / "three.safetensors", tmp_path / "names.txt"
+  safetensors.numpy.save_file(three, path)
+  if content is not None:
+    names.write_bytes(content)
+  refused(explain("--weights", path, "--class-names", names), message)
 
 
 def test_untrained_weights_are_suspected(explain, weights):

@@ -36,14 +36,16 @@ def test_every_combination_comes_once_and_in_order():
     assert not job.settings.keys() & set(ARRAY_SETTINGS)
     assert job.point_settings(2).keys() == SETTINGS.keys()
   assert jobs[0].name == "a,classifier=c1,wavelet=haar"
-  assert jobs[0].point_label(1) == "lagrange multiplier 5, seed 1"
+  first = "A, classifier c1, wavelet haar"
+  assert jobs[0].full_label == first
+  assert jobs[0].point_label(1) == f"{first}, lagrange multiplier 5, seed 1"
 
 
 def test_a_sweep_without_axes_is_one_job_of_one_point():
   (job,) = expand(make_config(settings={"lagrange_multiplier": 3.0}))
   assert (job.name, job.axes, job.grid_axes) == ("a", {}, ())
   assert [p["lagrange_multiplier"] for p in job.grid] == [3.0]
-  assert job.point_label(0) == ""
+  assert job.point_label(0) == "A"
 
 
 def test_names_of_folders_are_legal_short_and_distinct():
@@ -62,6 +64,10 @@ def test_names_of_folders_are_legal_short_and_distinct():
     ({"axes": {"seed": ()}}, r"axes.seed is \(\)"),
     ({"axes": {"seed": 3}}, "axes.seed is 3"),
     ({"axes": {"wavelet": ("haar", "haar")}}, "lists a value twice"),
+    ({"axes": {"levels": (4, "5")}}, "axes.levels is '5'; it must be an integer"),
+    ({"settings": {"stop": "soon"}}, "settings.stop is 'soon'; it must be a number"),
+    ({"settings": {"steps": 2.5}}, "settings.steps is 2.5; it must be an integer"),
+    ({"methods": {"a": {"wavelet": 3}}}, "methods.a.wavelet is 3; it must be a text"),
     ({"methods": {}}, "methods is empty"),
     (
       {"axes": {"seed": (0,)}, "methods": {"a": {"seed": 1}}},

@@ -14,11 +14,10 @@ from scipy import stats
 
 import cawe_jax as cawe
 from cawe_jax import perturbations, recipes
-from cawe_jax.compilation import Clock
+from cawe_jax.files.compilation import Clock
 from experiments.bench import accelerator, pairs, published, quality, runs
+from experiments.bench.networks import DEFAULT, Network
 from experiments.bench.runs import Photograph, Score
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class SmallSetting(runs.Setting):
@@ -32,6 +31,11 @@ class SmallSetting(runs.Setting):
 @pytest.fixture
 def classifier():
   return tiny.make_classifier()
+
+
+@pytest.fixture
+def network(classifier):
+  return Network(DEFAULT, classifier, [])
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def test_worse_is_beyond_two_per_cent_and_two_errors(ratio, worse):
 
 def test_the_first_that_reaches_it_is_not_adam():
   adam, *results = (quality.Result(r, 0, 1, 1, 1) for r in (0.9, 1.01, 1.0, 0.8))
-  row = quality.Row([], adam, results)
+  row = quality.Row([], results, [], adam)
   assert row.first is results[1]
   assert row._replace(results=results[:1]).first is None
 
@@ -145,7 +149,8 @@ def test_published_results_are_kept_and_not_run_again(
   monkeypatch, classifier, folder, setting, capsys
 ):
   run_published(monkeypatch, folder, setting)
-  first = {p.name: p.read_bytes() for p in published.CURVES.iterdir()}
+  curves = published.CURVES / DEFAULT
+  first = {p.name: p.read_bytes() for p in curves.iterdir()}
   assert len(first) == 2
   record = json.loads(next(iter(first.values())))
   assert {"photograph", "date", "versions", "seconds"} < record.keys()
@@ -156,31 +161,34 @@ def test_published_results_are_kept_and_not_run_again(
 
   monkeypatch.setattr(published, "_with_library", never)
   run_published(monkeypatch, folder, setting)
-  assert {p.name: p.read_bytes() for p in published.CURVES.iterdir()} == first
+  assert {p.name: p.read_bytes() for p in curves.iterdir()} == first
   assert capsys.readouterr().out == printed
 
 
-def test_what_is_stored_is_what_was_found(monkeypatch, classifier, folder, setting):
-  run_published(monkeypatch, folder, setting, count=1)
-  photograph = runs.sure_photographs(folder, classifier, 1)[0]
-  stored = published.load(setting, photograph)
-  assert stored == published._with_library(setting, photograph, classifier, [0])
-  other = Photograph("other", 1 - photograph.image)
-  assert published.load(setting, other) == []
-
-
-def test_seeds_are_added_and_each_is_what_it_is_alone(
-  monkeypatch, classifier, folder, setting, capsys
+def test_what_is_stored_is_what_was_found(
+  monkeypatch, classifier, network, folder, setting
 ):
   run_published(monkeypatch, folder, setting, count=1)
   photograph = runs.sure_photographs(folder, classifier, 1)[0]
-  (alone,) = published.load(setting, photograph)
+  stored = published.load(network, setting, photograph)
+  assert stored == published._with_library(network, setting, photograph, [0])
+  other = Photograph("other", 1 - photograph.image)
+  assert published.load(network, setting, other) == []
+  assert published.load(network._replace(name="another"), setting, photograph) == []
+
+
+def test_seeds_are_added_and_each_is_what_it_is_alone(
+  monkeypatch, classifier, network, folder, setting, capsys
+):
+  run_published(monkeypatch, folder, setting, count=1)
+  photograph = runs.sure_photographs(folder, classifier, 1)[0]
+  (alone,) = published.load(network, setting, photograph)
   run_published(monkeypatch, folder, setting, count=1, seeds=3)
-  first, *others = published.load(setting, photograph)
+  first, *others = published.load(network, setting, photograph)
   assert first == alone
   histories = {tuple(result.history) for result in (first, *others)}
   assert len(histories) == 3
-  (second,) = published._with_library(setting, photograph, classifier, [1])
+  (second,) = published._with_library(network, setting, photograph, [1])
   # Sums of a batch are added up in another order, and Adam's normalised steps let that
   # grow; another seed is a thousand times as far away.
   in_batch, another = (
@@ -202,27 +210,28 @@ def test_the_typical_run_has_the_median_objective():
 
 
 def test_the_quality_table_compares_with_what_is_stored(
-  monkeypatch, classifier, folder, setting, capsys
+  monkeypatch, classifier, network, folder, setting, capsys
 ):
   run_published(monkeypatch, folder, setting, count=1, seeds=3)
   capsys.readouterr()
   photographs = runs.sure_photographs(folder, classifier, 2)
-  results = published.load(setting, photographs[0])
+  results = published.load(network, setting, photographs[0])
   usual = max(results, key=_objective)
 
   monkeypatch.setattr(quality, "typical", lambda results: usual)
   same = recipes.cvpr2023()
   monkeypatch.setattr(quality, "ADAM", same)
   tuned = [same._replace(num_steps=1), same]
-  quality.report(setting, photographs, classifier, 1.0, tuned, seeds=1)
+  quality.report(network, setting, photographs, 1.0, tuned, seeds=1, adam=True)
   out = capsys.readouterr().out
   head, row, median, worst, worse = out.splitlines()[2:]
-  assert head.split()[-6:] == ["4", "120", "reached", "with", "s", "x"]
+  assert head.split()[-7:] == ["4", "120", "gain", "reached", "with", "s", "x"]
   # The second photograph has no stored result, hence one row. The same recipe finds the
   # mask of the first seed; one step leaves a mask of ones, which no tenth of the run is
   # as bad as.
   cells = row.split()
-  name, published_, seeds, early, adam, first, second, reached, _, speed_up = cells
+  name, published_, seeds, early, adam, first, second, gain, losses, *tail = cells
+  reached, _, speed_up = tail
   assert name == photographs[0].name
   assert float(published_) == pytest.approx(_objective(usual), abs=1e-5)
   least = min(map(_objective, results)) / _objective(usual)
@@ -240,28 +249,31 @@ def test_the_quality_table_compares_with_what_is_stored(
   assert reached == "120"
   assert median.split()[:4] == ["median", early, ratio, first.partition("+")[0]]
   assert float(worst.split()[-1]) == float(median.split()[-1]) == float(speed_up)
-  assert worse.split() == ["worse", "(!),", "of", "1", "0", "1", "0"]
+  assert worse.split() == ["worse", "(!),", "of", "1", "0", "1", "0", "0/1"]
+  few = float(first.partition("+")[0])
+  assert float(gain) == pytest.approx(few - float(ratio), abs=2e-3)
+  assert losses == "0/1"
 
 
 def test_the_speed_up_is_of_wall_time_without_compilation(
-  monkeypatch, classifier, folder, setting
+  monkeypatch, classifier, network, folder, setting
 ):
   run_published(monkeypatch, folder, setting, count=1)
   photograph = runs.sure_photographs(folder, classifier, 1)[0]
-  stored = published.load(setting, photograph)
+  stored = published.load(network, setting, photograph)
+  method = runs.SETTINGS[setting].method
   # Clocks that say seven seconds, four of them for compiling, however busy the machine.
   ticks = itertools.count(0.0, 7.0)
   monkeypatch.setattr(runs, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
   monkeypatch.setattr(runs, "compile_clock", lambda: nullcontext(Clock(4.0)))
-  row = quality.measure(
-    setting, photograph, stored, classifier, 50.0, [recipes.cvpr2023()], 1
-  )
+  recipe = recipes.cvpr2023()
+  row = quality.measure(network, method, photograph, stored, 50.0, [recipe], 1)
   (result,) = row.results
   assert result.seconds == pytest.approx(3.0)
   assert result.speed_up == pytest.approx(120 * 0.05 / 3.0)
 
 
-def test_of_several_seeds_the_median_one_counts(monkeypatch):
+def test_of_several_seeds_the_median_one_counts(monkeypatch, network):
   def found(classifier, photograph, method, seeds):
     values = [0.3, 0.1, 0.2, 0.9, 0.05][: len(seeds)]
     return [runs.Run((), Score([v, v], 0.0), 1.0, 10, []) for v in values]
@@ -271,7 +283,8 @@ def test_of_several_seeds_the_median_one_counts(monkeypatch):
 
   def ratio(seeds):
     recipe = recipes.default()
-    row = quality.measure("uniform-1", None, stored, None, 1.0, [recipe], seeds)
+    method = runs.SETTINGS["uniform-1"].method
+    row = quality.measure(network, method, None, stored, 1.0, [recipe], seeds)
     return row.results[0].ratio
 
   assert ratio(1) == pytest.approx(3)
@@ -279,9 +292,18 @@ def test_of_several_seeds_the_median_one_counts(monkeypatch):
   assert ratio(4) == pytest.approx(3)
 
 
-def test_a_table_says_when_nothing_is_stored(classifier, folder, setting, capsys):
+def test_more_evaluations_that_end_higher_are_counted():
+  # Gains with standard errors of 0.1; two errors are needed.
+  row = quality.Row([], [], [(0.5, 0.1), (-0.15, 0.1), (-0.25, 0.1)])
+  assert row.losses == 1
+  assert row.gain == "0.033 1/3"
+
+
+def test_a_table_says_when_nothing_is_stored(
+  classifier, network, folder, setting, capsys
+):
   photographs = runs.sure_photographs(folder, classifier, 1)
-  quality.report(setting, photographs, classifier, 1.0, [recipes.cvpr2023()], 1)
+  quality.report(network, setting, photographs, 1.0, [recipes.cvpr2023()], 1)
   assert "no published result is stored" in capsys.readouterr().out
 
 
@@ -309,7 +331,7 @@ def test_photographs_evaluations_and_seeds_can_be_chosen(
 ):
   names = [p.name for p in runs.sure_photographs(folder, classifier, 2)]
   stored = published.Published(Score([0.1, 0.2], 0.3), [1.0] * 10, 120)
-  monkeypatch.setattr(quality, "load", lambda setting, photograph: [stored])
+  monkeypatch.setattr(quality, "load", lambda network, setting, photograph: [stored])
   monkeypatch.setattr(cawe, "load_classifier", lambda name: classifier)
   measured = pairs.Pairs([50.0], [10.0], [10.0])
   monkeypatch.setattr(pairs, "measure", lambda count: measured)
@@ -329,11 +351,11 @@ def test_photographs_evaluations_and_seeds_can_be_chosen(
   monkeypatch.setattr(quality, "search", search)
   out = run("--count", "2", "--only", names[1], "--evaluations", "8", "4")
   head, *rows = out.splitlines()[4:]
-  assert head.split()[-6:-3] == ["4", "8", "reached"]
+  assert head.split()[-7:-4] == ["4", "8", "gain"]
   assert [row.split()[0] for row in rows] == [names[1], "median", "worst", "worse"]
-  assert asked == [(1000, [0]), (4, [0]), (8, [0])]
-  run("--count", "1", "--evaluations", "4", "--seeds", "2")
-  assert asked[3:] == [(1000, [0]), (4, [0, 1])]
+  assert asked == [(4, [0]), (8, [0])]
+  run("--count", "1", "--evaluations", "4", "--seeds", "2", "--adam")
+  assert asked[2:] == [(4, [0, 1]), (1000, [0])]
   with pytest.raises(SystemExit, match="--only cat: in no name of 2 photographs"):
     run("--count", "2", "--only", "cat")
   for bad in ("0", "-1", "2.5", "many"):

@@ -11,8 +11,6 @@ import tiny
 from cawe_jax.classifiers import convolution
 from experiments.bench import accelerator, machine, pairs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_the_ratio_is_of_neighbours():
   # Medians alone would give 30 / 10; each pair says 2 but for one.

@@ -10,7 +10,6 @@ import cawe_jax as cawe
 from experiments.axes import expand
 from experiments.building import load_network, make_methods, stack_methods
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 AXES = {
   "lagrange_multiplier": (1.0, 2.0),
   "spatial_l1": (0.0, 50.0),
@@ -48,8 +47,8 @@ def test_every_number_of_a_method_may_be_an_axis(methods):
     for c in AXES["step_size"]
   ]
   np.testing.assert_allclose(np.transpose(found), 2 * expected, rtol=1e-6)
-  bound = stacked.bind((16, 16, 3))
-  assert all(method.bind((16, 16, 3)) == bound for method in methods)
+  bound = stacked.bind((16, 16, 3), 5)
+  assert all(method.bind((16, 16, 3), 5) == bound for method in methods)
 
 
 def test_weights_and_step_sizes_reach_the_masks(methods):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cawe_jax import classifier_names
+from cawe_jax.attribution import grad_cam
 from configs import common
 from experiments.axes import expand
 from experiments.building import make_methods
@@ -100,3 +101,9 @@ def test_a_ranking_that_does_not_fit_is_one_line():
   for text in ("lime:samples=7", "lime:num_samples", "lime:num_samples=many"):
     with pytest.raises(ValueError, match=f"ranking '{text}' does not fit"):
       parse_ranking(text)
+
+
+def test_a_ranking_may_name_a_layer():
+  assert parse_ranking("grad-cam:layer=block2/conv") == grad_cam(layer="block2/conv")
+  with pytest.raises(ValueError, match="'lime:num_samples=few' does not fit"):
+    parse_ranking("lime:num_samples=few")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cawe_jax import images
+from cawe_jax.files import images
 from cawe_jax.samples import sample_path
 from experiments.data import Failure, Photograph, decode_all, labels, load, shard
 from experiments.data.folder import list_folder
@@ -159,6 +159,14 @@ def test_foolbox_is_the_twenty_samples():
   assert load("foolbox", 100) == photographs
 
 
+def test_samples_are_photographs_by_name():
+  found = load("sample:coffee, imagenet-03,chelsea", 2)
+  assert found == [
+    Photograph("coffee", None, sample_path("coffee")),
+    Photograph("imagenet-03", 990, sample_path("imagenet-03")),
+  ]
+
+
 def test_load_of_a_folder_logs_what_it_ignores(tmp_path, caplog):
   fill(tmp_path, ["b.jpg", "a.jpg", "1.txt", "2.txt", "3.txt", "4.txt"])
   photographs = load(str(tmp_path), 1)
@@ -173,11 +181,14 @@ def test_load_of_a_folder_logs_what_it_ignores(tmp_path, caplog):
     (
       "nowhere",
       None,
-      "'nowhere'; allowed are 'foolbox', an existing folder and 'tfds:",
+      "'nowhere'; allowed are 'foolbox', 'sample:NAME,NAME', an existing folder and "
+      "'tfds:DIR'",
     ),
     ("", None, "''; allowed"),
     ("file.jpg", None, "allowed"),
     ("empty", None, r"'empty' holds no images \(0 files ignored\)"),
+    ("sample:tea", None, "sample 'tea' is unknown, allowed are astronaut"),
+    ("sample:coffee,coffee", None, "'sample:coffee,coffee'; it names 'coffee' twice"),
     ("foolbox", 0, "limit is 0; it must be at least 1"),
     ("tfds:empty", None, "'empty' has no split 'validation' in ArrayRecord files"),
     ("tfds:nowhere", None, "'nowhere' has no split"),

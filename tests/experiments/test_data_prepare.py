@@ -324,6 +324,7 @@ def start(code, *arguments, **options):
   return subprocess.Popen(command, env=environment, text=True, **options)
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_is_started_again(tar, tmp_path):
   code = """if True:
     import os, signal, sys

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cawe_jax import recipes
-from cawe_jax.flat_masks import flat
-from cawe_jax.optimality import doubt
+from cawe_jax.explaining.optimality import doubt
+from cawe_jax.numerics.flat_masks import flat
 from experiments.bench import optimum, ridge
 from experiments.bench.optimum import CASES
 from experiments.bench.ridge import Exact
@@ -62,26 +62,60 @@ def test_no_entry_of_the_best_mask_gains_by_going(name):
       assert exact.objective(near)[0] >= value - 1e-9 * abs(value)
 
 
+def slow(name):
+  return pytest.param(name, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
   "name",
   [
-    "linear, 400: empty",
-    "one decisive entry",
     # A brake or a guard at a share of the empty mask's distortion ends at 1.3 to 2.
     "linear, multiplier 10",
-    "another network, 10",
-    "and another, 10",
-    "margin, 2",
+    slow("another network, 10"),
+    slow("and another, 10"),
+    # Without the bend of the gradient 1.17 and more.
+    "another network",
+    slow("linear, .1"),
+    slow("Haar"),
+    slow("db3, colours, 32 pixels"),
+    slow("linear, 400: empty"),
+    slow("one decisive entry"),
   ],
 )
 def test_the_default_finds_the_best_mask_whatever_the_seed(name):
-  case = CASES[name]()
-  exact = Exact(case)
-  row = optimum.measure(case, recipes.default(), exact, exact.optimum().objective, 4)
+  row = measured(name)
   assert np.median(row.ratios) < 1.05
   assert row.ratios[-1] < 1.15
   # Nothing is better than the best.
   assert row.ratios[0] >= 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    slow("64 pixels"),
+    slow("quadratic"),
+    slow("distortion with a kink"),
+    slow("margin, .3"),
+    slow("margin, 2"),
+    slow("margin, Haar"),
+    slow("either of two halves"),
+  ],
+)
+def test_where_it_does_not_it_comes_near(name):
+  # docs/benchmarks.md has medians of 1.05 to 1.11 of eight seeds, the worst 1.18. The
+  # search before ended at 1.37, the one before that at 2.5.
+  row = measured(name)
+  assert np.median(row.ratios) < 1.15
+  assert row.ratios[-1] < 1.25
+
+
+def measured(name, seeds=4):
+  """The default's row of the battery."""
+  case = CASES[name]()
+  exact = Exact(case)
+  best = exact.optimum().objective
+  return optimum.measure(case, recipes.default(), exact, best, seeds)
 
 
 def test_a_search_that_missed_the_best_mask_says_so():

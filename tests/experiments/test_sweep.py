@@ -1,6 +1,8 @@
 """Runs of a tiny sweep: nothing is lost, nothing is done twice, nothing is mixed."""
 
 import io
+import re
+import sys
 
 import jax
 import numpy as np
@@ -10,16 +12,16 @@ from rich.console import Console
 from tiny import get_config, make_classifier
 
 import cawe_jax as cawe
-from cawe_jax.images import image_id
-from cawe_jax.presets import preset
+from cawe_jax.files.images import image_id
+from cawe_jax.methods.presets import preset
 from cawe_jax.samples import sample_path
+from configs import common
 from experiments import sweep as sweep_
 from experiments.axes import expand
-from experiments.building import noise_ids
+from experiments.building import Network, noise_ids
 from experiments.progress import Progress
 from experiments.sweep import Process, open_sweep, plan, run_jobs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ALONE = Process(0, 1)
 
 
@@ -47,10 +49,11 @@ def test_every_image_of_every_job_has_a_result(finished):
   sweep, found, lines = finished
   assert len(found) == 2 * 4
   assert sweep.num_left == 0
-  assert lines.count("batch") == 1 + 4
+  assert len(re.findall(r"batch \d of 2: \d+ s(?:, about|$)", lines, re.M)) == 4
   assert "left" in lines
 
 
+@pytest.mark.filterwarnings("ignore::cawe_jax.EmptyMaskWarning")
 def test_results_are_those_of_the_library(finished):
   sweep, _, _ = finished
   names = ["imagenet-02", "imagenet-03"]
@@ -90,6 +93,23 @@ def test_an_array_axis_equals_separate_runs(finished, tmp_path):
     np.testing.assert_allclose(a["mask/0"][1], b["mask/0"][0], atol=1e-3)
     np.testing.assert_allclose(a["distortion"][1], b["distortion"][0], rtol=1e-2)
     assert np.abs(a["mask/0"][0] - b["mask/0"][0]).max() > 0.01
+
+
+def test_results_hold_their_multipliers(finished):
+  sweep, _, _ = finished
+  for result in sweep.store.read_results("cartoonx"):
+    np.testing.assert_array_equal(
+      result["lagrange_multiplier"], np.float32([0.1, 0.1, 1, 1])
+    )
+
+
+def test_masks_that_keep_nothing_are_a_line(tmp_path):
+  config = get_config()
+  del config.methods.cartoonx
+  config.limit, config.axes = 2, {"lagrange_multiplier": (0.1, 1e3)}
+  _, lines = run(tmp_path, config=config)
+  # Perhaps those of the small multiplier, too; the last is of the large one.
+  assert re.search(r"pixel_rde, batch 1 of 1: the masks [0-2, ]*3 of 4 keep ", lines)
 
 
 def test_seeds_differ_and_multipliers_order_the_rates(finished):
@@ -134,6 +154,31 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
   assert contents(sweep) == expected
 
 
+def test_what_is_killed_by_default_keeps_every_finished_photograph(
+  tmp_path, monkeypatch
+):
+  config = get_config()
+  config.batch_size = common.base("tiny", "default").batch_size
+  original, calls = sweep_.TASKS["explain"], []
+
+  def killed(*arguments):
+    calls.append(arguments)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return original(*arguments)
+
+  monkeypatch.setitem(sweep_.TASKS, "explain", killed)
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, config=config)
+  unfinished = open_sweep(config, tmp_path)
+  assert [bool(unfinished.store.is_done("cartoonx", i)) for i in range(4)] == [
+    True,
+    True,
+    False,
+    False,
+  ]
+
+
 def test_processes_share_the_work_and_agree_with_one(finished, tmp_path):
   _, expected, _ = finished
   first, _ = run(tmp_path, Process(0, 2))
@@ -151,6 +196,50 @@ def test_another_config_is_refused_and_run_only_keys_are_not(finished):
   config.settings.steps = 13
   with pytest.raises(ValueError, match=r"config\.settings\.steps: 12 there, 13 now"):
     open_sweep(config, sweep.store.folder)
+
+
+OWN = """
+import sum_of_squares
+
+def distortion(clean_logits, logits, target):
+  return sum_of_squares.of(clean_logits - logits)
+"""
+
+
+@pytest.mark.parametrize(
+  ("place", "edited"),
+  [
+    ("settings.distortion", "my_distortion.py"),
+    ("settings.distortion", "sum_of_squares.py"),
+    ("curve.distortion", "my_distortion.py"),
+    ("settings.classifier", "my_classifier.py"),
+  ],
+)
+def test_an_edited_function_of_ones_own_is_refused(
+  place, edited, tmp_path, monkeypatch
+):
+  sources = {
+    "my_distortion.py": OWN,
+    "sum_of_squares.py": "def of(x):\n  return (x**2).sum()\n",
+    "my_classifier.py": "from tiny import make_classifier\n",
+  }
+  for name, source in sources.items():
+    (tmp_path / name).write_text(source)
+    monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = get_config()
+  config.task = "curves"
+  config.curve = {"mask": "keep", "distortion": "l2", "num_draws": 1, "fractions": ()}
+  function = "make_classifier" if place == "settings.classifier" else "distortion"
+  module = edited if function == "make_classifier" else "my_distortion.py"
+  part, name = place.split(".")
+  config[part][name] = f"{module.removesuffix('.py')}:{function}"
+  open_sweep(config, tmp_path / "run")
+  open_sweep(config, tmp_path / "run")
+  (tmp_path / edited).write_text(sources[edited] + "# another formula\n")
+  with pytest.raises(ValueError, match=r"own_parts\..*sha256|own_parts\..*\.py") as e:
+    open_sweep(config, tmp_path / "run")
+  assert config[part][name] in str(e.value)
 
 
 def test_photographs_that_cannot_be_decoded_are_listed(tmp_path):
@@ -247,3 +336,10 @@ def test_a_sweep_over_true_classes_needs_them(tmp_path):
 
 def test_jobs_of_the_tiny_sweep():
   assert [job.name for job in expand(get_config())] == ["cartoonx", "pixel_rde"]
+
+
+def test_a_class_that_the_network_does_not_have_has_no_name():
+  named = cawe.Classifier(lambda params, images: images, (), 2, ("cat", "dog"))
+  network = Network(named, (2, 2), None)
+  names = [sweep_._label_name(network, label) for label in (1, 282, -1)]
+  assert names == ["dog", "", ""]

@@ -15,7 +15,6 @@ from cawe_jax.samples import sample_path
 from experiments.progress import Progress
 from experiments.sweep import Process, open_sweep, run_jobs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FRACTIONS = (0.0, 0.1, 0.5, 1.0)
 
 

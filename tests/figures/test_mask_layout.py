@@ -81,3 +81,13 @@ def test_a_leaf_of_another_size_is_whole_in_its_tile():
 def test_layout_refuses_what_is_no_mask(shapes):
   with pytest.raises(ValueError, match="mask: got leaves of shapes"):
     mask_layout([np.zeros(shape) for shape in shapes])
+
+
+def test_a_heat_map_is_refused_in_words_that_help():
+  heat_map = np.random.default_rng(0).random((5, 7))
+  with pytest.raises(ValueError, match=r"mask is one array of shape \(5, 7\)") as error:
+    mask_layout(heat_map)
+  assert "(heat_map[..., None, :, :, None],)" in str(error.value)
+  np.testing.assert_array_equal(
+    mask_layout((heat_map[..., None, :, :, None],)), heat_map
+  )

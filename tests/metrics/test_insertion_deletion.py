@@ -9,11 +9,9 @@ import pytest
 import scipy.integrate
 
 from cawe_jax import Classifier, perturbations
-from cawe_jax.classifiers.outputs import regression
 from cawe_jax.metrics import insertion_deletion
+from cawe_jax.outputs import regression
 from cawe_jax.representations import wavelet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHAPE, SIZE = (4, 5, 1), 20
 KEY = jax.random.key(0)

@@ -8,9 +8,7 @@ import pytest
 
 from cawe_jax import Classifier
 from cawe_jax.metrics import model_randomisation
-from cawe_jax.metrics.model_randomisation import parameter_layers
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.metrics.parameter_randomisation import parameter_layers
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -37,14 +35,15 @@ LAYERS = [[5, 4], [0, 1], [3, 2]]
 def plain(params, images):
   x = images.reshape(len(images), -1)
   first, middle, last = (params[k] for k in ("c_first", "a_middle", "b_last"))
-  x = jax.nn.relu(x @ first["kernel"] + first["bias"])
-  x = jnp.tanh(x @ middle["kernel"] * middle["scale"])
-  return x @ last["kernel"] + last["bias"]
+  x = jax.nn.relu(x @ first["kernel"] + first["bias"][None])
+  x = jnp.tanh(x @ middle["kernel"] * middle["scale"][None])
+  return x @ last["kernel"] + last["bias"][None]
 
 
 def cast_first(params, images):
   """All parameters are read at the start, but nothing of the image is with them."""
-  return plain(jax.tree.map(lambda x: 1.0 * x.astype(jnp.float16), params), images)
+  halves = jax.tree.map(lambda x: 1.0 * x.astype(jnp.float16), params)
+  return plain(halves, images.astype(jnp.float16))
 
 
 def in_programs(params, images):

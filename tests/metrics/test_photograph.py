@@ -13,7 +13,7 @@ from cawe_jax.metrics import (
   randomise,
   rate_distortion_curve,
 )
-from cawe_jax.metrics.model_randomisation import parameter_layers
+from cawe_jax.metrics.parameter_randomisation import parameter_layers
 from cawe_jax.representations import wavelet
 from cawe_jax.samples import sample_path
 

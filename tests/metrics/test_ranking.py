@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cawe_jax.metrics import keep, randomise, ranking, top_mask
-from cawe_jax.metrics.ranking import check_relevance, to_mask
+from cawe_jax.metrics.ranks import check_relevance, to_mask
 from cawe_jax.representations import wavelet
 
 RNG = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def test_relevances_that_do_not_fit_are_refused():
   representation = wavelet("haar", levels=1)((8, 6, 3))
   good = tuple(np.zeros((2, *shape)) for shape in representation.mask_shapes)
   assert len(check_relevance(good, representation, 2)) == 2
-  with pytest.raises(ValueError, match=r"for 3 images and wavelet\('haar'.*must be"):
+  with pytest.raises(ValueError, match=r"3 images of 8x6 and wavelet\('haar'.*must be"):
     check_relevance(good, representation, 3)
   with pytest.raises(ValueError, match="relevance has leaves"):
     check_relevance(good[:1], representation, 2)

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from objectives import instance_of
 
 from cawe_jax import Classifier, distortions, perturbations
-from cawe_jax.classifiers.outputs import regression, sigmoid
-from cawe_jax.images import image_id
+from cawe_jax.files.images import image_id
 from cawe_jax.metrics import (
   FRACTIONS,
   area_under_curve,
   keep,
   randomise,
-  rate_distortion,
   rate_distortion_curve,
 )
+from cawe_jax.numerics.streams import Stream
+from cawe_jax.outputs import regression, sigmoid
 from cawe_jax.representations import pixel, wavelet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.types import Masked
 
 SHAPE, SIZE = (4, 5, 1), 20
 KEY = jax.random.key(0)
@@ -117,17 +117,16 @@ def twin(count, image, relevance, num_draws):
   """Distortion and score on every draw, obfuscated in 64 bits."""
   bound = pixel()(SHAPE)
   noise = perturbations.adaptive_gaussian()
-  state = noise.init(image, bound)
+  state = noise.init(instance_of(image, bound))
   step_key = jax.random.fold_in(
-    jax.random.fold_in(KEY, image_id(image)), jnp.uint32(rate_distortion._DRAW_STEP)
+    jax.random.fold_in(KEY, image_id(image)), jnp.uint32(Stream.CURVE)
   )
   mask = np.argsort(np.argsort(-relevance.ravel())).reshape(relevance.shape) < count
   clean = 1 / (1 + np.exp(-image.ravel() @ WEIGHTS.astype(np.float64)))
   values = []
   for draw in range(num_draws):
-    (v,) = noise.sample(
-      jax.random.fold_in(step_key, draw), state, (mask,), (image[None],)
-    )
+    masked = Masked((mask,), (image[None],), bound)
+    (v,) = noise.sample(jax.random.fold_in(step_key, draw), state, masked)
     mixed = np.where(mask, image[None], np.asarray(v, np.float64))
     margin = np.clip(mixed, 0, 1).ravel() @ WEIGHTS.astype(np.float64)
     values.append(1 / (1 + np.exp(-margin)))
@@ -316,3 +315,16 @@ def test_bad_images_and_relevances_are_refused():
     rate_distortion_curve(LINEAR, 2 * IMAGES, RELEVANCE, pixel(), key=KEY)
   with pytest.raises(ValueError, match="relevance has leaves"):
     rate_distortion_curve(LINEAR, IMAGES[:2], RELEVANCE, pixel(), key=KEY)
+  with pytest.raises(ValueError, match="relevance is one array of shape") as error:
+    rate_distortion_curve(LINEAR, IMAGES, RELEVANCE[0][:, 0, :, :, 0], pixel(), key=KEY)
+  assert len(str(error.value)) < 300
+
+
+def test_a_curve_is_refused_where_it_is_nan():
+  def nan_where_all_is_lost(clean, logits, target):
+    lost = jax.nn.softmax(logits)[target]
+    return jnp.where(jnp.isclose(lost, 0.5, atol=1e-6), jnp.nan, lost)
+
+  with pytest.raises(ValueError, match="distortion nan_where_all_is_lost") as error:
+    black(distortion=nan_where_all_is_lost)
+  assert "\n" not in str(error.value)

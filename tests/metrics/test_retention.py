@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from cawe_jax import Classifier, cartoonx, explain, perturbations, recipes
-from cawe_jax.classifiers.outputs import regression
 from cawe_jax.metrics import rate_distortion_curve, retained
+from cawe_jax.outputs import regression
 from cawe_jax.representations import pixel, wavelet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHAPE, SIZE = (8, 8, 1), 64
 KEY = jax.random.key(0)

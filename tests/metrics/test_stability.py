@@ -76,6 +76,14 @@ def test_ties_share_the_last_places():
   np.testing.assert_allclose(top_overlap(sparse, sparse, 0.75), [1.0], rtol=1e-6)
 
 
+def test_what_is_no_number_has_no_overlap():
+  broken = tuple(leaf.copy() for leaf in SEEDS[0])
+  for leaf in broken:
+    leaf[1] = np.nan
+  found = top_overlap(broken, SEEDS[1], 0.1)
+  np.testing.assert_array_equal(np.isnan(found), [False, True, False, False])
+
+
 def test_stability_is_the_mean_over_pairs():
   stacked = tuple(np.stack(leaves) for leaves in zip(*SEEDS, strict=True))
   found = seed_stability(stacked, fraction=0.1)
@@ -150,3 +158,11 @@ def test_bad_arguments_are_refused():
       seed_stability(one, fraction)
   with pytest.raises(ValueError, match="fraction is 2"):
     top_overlap(*SEEDS[:2], 2)
+
+
+def test_heat_maps_in_the_place_of_leaves_are_refused():
+  heat_maps = np.zeros((2, 32, 32))
+  for refuse in (rank_correlation, lambda a, b: top_overlap(a, b, 0.1)):
+    with pytest.raises(ValueError, match="first is one array of shape") as error:
+      refuse(heat_maps, heat_maps)
+    assert len(str(error.value)) < 300

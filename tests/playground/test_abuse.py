@@ -1,21 +1,22 @@
 """A real server under many, slow and rude clients, and a normal visitor afterwards."""
 
 import asyncio
+import contextlib
 import json
 import resource
 import socket
+import sys
 import time
 
+import hostile_images
 import numpy as np
 import pytest
 import websockets
-from visits import draw, explain, serving
+from visits import draw, explain, frame, opening, serving
 from websockets.asyncio.client import connect
 
 from cawe_jax.playground import answers, tasks, visitors
 from cawe_jax.playground.jobs import MAX_WAITING
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -163,17 +164,8 @@ def stalled_socket(address):
   host, port = address.split(":")
   client = socket.create_connection((host, int(port)))
   client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-  client.sendall(
-    f"GET /ws HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\n"
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-  )
+  client.sendall(opening(address))
   return client
-
-
-def frame(message):
-  data = json.dumps(message).encode()
-  return b"\x81\xfe" + len(data).to_bytes(2, "big") + bytes(4) + data
 
 
 def test_stalled_clients_are_left_and_hold_nobody_up(address):
@@ -300,6 +292,46 @@ def test_a_frame_that_is_much_too_long_closes_its_connection_alone(address):
       return closed.value.rcvd.code
 
   assert run(test()) == 1009
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine there")
+def test_another_address_is_served_while_one_floods(address):
+  """Jobs on many pages, silent connections, and a file that takes for ever."""
+  rng = np.random.default_rng(0)
+  host, port = address.split(":")
+
+  def signal(i):
+    return {"type": "signal", "id": i, "samples": rng.normal(size=1024).tolist()}
+
+  async def flood(websocket):
+    for i in range(MAX_WAITING):
+      await websocket.send(json.dumps(signal(i)))
+
+  async def test():
+    async with contextlib.AsyncExitStack() as stack:
+      for _ in range(100):
+        silent = await asyncio.open_connection(host, port)
+        stack.callback(silent[1].close)
+      reader, writer = await asyncio.open_connection(host, port)
+      stack.callback(writer.close)
+      data = hostile_images.jpeg_scans()
+      head = f"POST /uploads HTTP/1.1\r\nHost: {address}\r\n"
+      writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+      pages = [await stack.enter_async_context(open_page(address)) for _ in range(30)]
+      await asyncio.gather(*map(flood, pages))
+      start = time.monotonic()
+      other = {"local_addr": ("127.0.0.2", 0)}
+      reader, writer = await asyncio.open_connection(host, port, **other)
+      stack.callback(writer.close)
+      writer.write(f"GET / HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+      assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+      async with open_page(address, **other) as websocket:
+        await websocket.send(json.dumps(signal(1)))
+        await receive(websocket, "signal")
+      return time.monotonic() - start
+
+  # Its turn comes after one job, of 120; half a second, where nothing else runs.
+  assert run(test()) < 5
 
 
 def test_after_all_this_a_normal_visitor_is_served(address):

@@ -10,10 +10,10 @@ from PIL import Image
 from visits import SHAPE, Page, bits, connect, draw, explain
 
 import cawe_jax as cawe
-from cawe_jax import distortions, methods, perturbations, programs, representations
-from cawe_jax.session import Session
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax import distortions, methods, perturbations, representations
+from cawe_jax.engine.session import Session
+from cawe_jax.files import images
+from cawe_jax.numerics.streams import Stream
 
 # Numbers cross as JSON's shortest decimals of float64, which are exact; the library's
 # own run may add up in another order.
@@ -37,7 +37,7 @@ def librarys_estimate(settings, image, mask, method, seed, draws):
     rows=None,
   )
   masks = tuple(leaf[None] for leaf in mask)
-  return session.estimate(masks, programs.FRESH_STEP, draws)
+  return session.estimate(masks, Stream.REPORT, draws)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def librarys_estimate(settings, image, mask, method, seed, draws):
     ("adaptive-gaussian", perturbations.adaptive_gaussian()),
     ("mean", perturbations.mean()),
     pytest.param("blur", perturbations.blur(), marks=pytest.mark.slow),
-    pytest.param("inpainting", perturbations.infill(), marks=pytest.mark.slow),
+    pytest.param("infill", perturbations.infill(), marks=pytest.mark.slow),
   ],
 )
 def test_a_prediction_is_the_librarys(page, settings, filling, perturbation):
@@ -190,7 +190,7 @@ def test_an_upload_is_an_image_like_any_other(page, client, settings):
   answer = client.post("/uploads", content=file.getvalue())
   assert answer.status_code == 200
   found = answer.json()
-  image = cawe.images.prepare_image(levels, SHAPE)
+  image = images.prepare_image(levels, SHAPE)
   p = np.asarray(jax.nn.softmax(settings.classifier(image[None]))[0])
   np.testing.assert_allclose(found["probability"], p.max(), rtol=1e-5)
   assert found["class"] == settings.classifier.class_name(int(p.argmax()))

@@ -11,10 +11,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from visits import ORIGIN, Page, connect, draw
 
-from cawe_jax.playground import app, messages
+from cawe_jax.playground import messages
 from cawe_jax.playground.app import create_app
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from cawe_jax.playground.uploads import MAX_CONCURRENT_UPLOADS
 
 
 @pytest.mark.parametrize(
@@ -27,6 +26,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
     {"host": "localhost", "origin": "null"},
     {"host": "localhost:8000", "origin": "http://localhost:9000"},
     {"host": "localhost", "origin": "file://localhost"},
+    {"host": "localhost", "origin": "http://["},
+    {"host": "localhost", "origin": "http://[::1"},
+    {"host": "localhost", "origin": "http://]localhost["},
     {"host": "localhost"},  # A browser always says where a socket comes from.
   ],
 )
@@ -278,7 +280,33 @@ def test_unhandled_errors_tell_nothing(client, monkeypatch, capsys):
   assert "a secret" in capsys.readouterr().err
 
 
+def test_what_fails_unexpectedly_has_the_headers_too(settings, monkeypatch):
+  monkeypatch.setattr("cawe_jax.playground.app._static_response", lambda *given: 1 / 0)
+  with TestClient(
+    create_app(settings), base_url=ORIGIN, raise_server_exceptions=False
+  ) as client:
+    answer = client.get("/")
+  assert answer.status_code == 500
+  assert "division" not in answer.text
+  assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_a_full_disk_is_said(client, monkeypatch):
+  async def full(*given):
+    raise OSError(28, "No space left on device", "/tmp/secret")
+
+  monkeypatch.setattr("cawe_jax.playground.answers.Answers.file", full)
+  answer = client.get("/results/token.png")
+  assert answer.status_code == 507
+  assert answer.json() == {"error": "the file cannot be made (No space left on device)"}
+
+
+def test_an_upload_is_stored_nowhere(client):
+  url = client.post("/uploads", content=image_bytes((32, 32))).json()["url"]
+  assert client.get(url).headers["cache-control"] == "no-store"
+
+
 def test_limits_are_what_they_are_said_to_be(client):
   limits = client.get("/catalogue.json").json()["limits"]
   assert limits["upload_bytes"] == 16 * 2**20
-  assert app.MAX_CONCURRENT_UPLOADS * limits["upload_bytes"] == 128 * 2**20
+  assert MAX_CONCURRENT_UPLOADS * limits["upload_bytes"] == 128 * 2**20

@@ -69,9 +69,8 @@ EXPLAIN = {
 }
 
 
-@pytest.mark.parametrize(
-  "awaited", [None, "queued", pytest.param("progress", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("awaited", [None, "queued", "progress"])
 def test_ctrl_c_ends_it_within_two_seconds(server, awaited):
   """Idle, while it compiles, and while it optimises."""
   process, address = server
@@ -117,6 +116,10 @@ def test_a_port_that_is_taken_is_one_line(capsys):
     (["--host", "no such host"], "host is 'no such host', which is no address here"),
     (["--preset", "slow", "--port", "0"], "preset 'slow' is unknown"),
     (["--classifier", "lenet", "--port", "0"], "lenet"),
+    (["--allowed-host", "https://box.local/"], "allowed host is 'https://box.local/'"),
+    (["--allowed-host", ""], "allowed host is ''; write it as a browser shows it"),
+    (["--root-path", "playground"], "root path is 'playground'; it must be"),
+    (["--root-path", "/a?b"], "root path is '/a?b'; it must be"),
   ],
 )
 def test_bad_options_are_one_line(capsys, arguments, message):

@@ -15,7 +15,6 @@ from cawe_jax.playground.catalogue import look
 from cawe_jax.playground.settings import SHIPPED_PATHS, make_settings
 from cawe_jax.samples import sample_names
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 MULTIPLIERS = (0.5, 2.0)
 ENDINGS = [f"-{method}" for method in paths.METHODS]
 ALL = set(sample_names())

@@ -2,15 +2,15 @@
 
 import base64
 import contextlib
+import json
 import socket
 import threading
 import time
 
 import numpy as np
-import uvicorn
 
 from cawe_jax.playground.app import create_app
-from cawe_jax.playground.messages import MAX_FRAME_BYTES
+from cawe_jax.playground.serve import make_server
 
 SHAPE = (32, 32)
 ORIGIN = "http://localhost"
@@ -40,20 +40,11 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(settings, **options):
+def serving(settings):
   """A real server on a free port; its address."""
   with socket.create_server(("127.0.0.1", 0)) as listener:
     port = listener.getsockname()[1]
-    config = uvicorn.Config(
-      create_app(settings),
-      log_level="warning",
-      ws="websockets-sansio",
-      ws_max_size=2 * MAX_FRAME_BYTES,
-      ws_per_message_deflate=False,
-      timeout_graceful_shutdown=1,
-      **options,
-    )
-    server = uvicorn.Server(config)
+    server = make_server(create_app(settings))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:
@@ -63,6 +54,21 @@ def serving(settings, **options):
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+def opening(address):
+  """The bytes that open a page's connection."""
+  return (
+    f"GET /ws HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\n"
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+  ).encode()
+
+
+def frame(message):
+  """A message as the bytes of a frame; its mask is zero."""
+  data = json.dumps(message).encode()
+  return b"\x81\xfe" + len(data).to_bytes(2, "big") + bytes(4) + data
 
 
 def bits(keep):

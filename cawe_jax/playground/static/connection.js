@@ -6,6 +6,7 @@
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15000;
+const ADVICE = "(A proxy in between must pass on WebSockets: the headers Upgrade and Connection.)";
 
 /** A request that the page itself took back. */
 export class Cancelled extends Error {}
@@ -24,10 +25,12 @@ export function connect(say) {
   let pause = FIRST_PAUSE;
   let nextId = 0;
   let unsent = [];
+  let everOpened = false;
 
   function start() {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    socket = new WebSocket(`${scheme}//${location.host}/ws`);
+    const address = new URL("ws", document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    socket = new WebSocket(address);
     socket.addEventListener("open", opened);
     socket.addEventListener("message", (event) => received(JSON.parse(event.data)));
     socket.addEventListener("close", closed);
@@ -35,6 +38,7 @@ export function connect(say) {
 
   function opened() {
     pause = FIRST_PAUSE;
+    everOpened = true;
     say("");
     for (const text of unsent) socket.send(text);
     unsent = [];
@@ -47,7 +51,7 @@ export function connect(say) {
     for (const request of failed) {
       request.reject(new Error("The connection to the server was lost. Please try again."));
     }
-    say("No connection to the server; trying again…");
+    say(`No connection to the server; trying again… ${everOpened ? "" : ADVICE}`.trim());
     setTimeout(start, pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE);
   }

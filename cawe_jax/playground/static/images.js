@@ -34,7 +34,7 @@ export function createImages(catalogue) {
     }
     let response;
     try {
-      response = await fetch("/uploads", { method: "POST", body: file });
+      response = await fetch("uploads", { method: "POST", body: file });
     } catch {
       throw new Error("The server did not answer; please try again.");
     }
@@ -104,7 +104,7 @@ function makePicker(list, upload, onPick) {
   const error = h("p", { class: "error", role: "alert" });
   const input = h("input", {
     type: "file",
-    accept: "image/*",
+    accept: "image/jpeg,image/png,image/webp",
     hidden: true,
     onchange: () => { if (input.files[0]) take(input.files[0]); input.value = ""; },
   });

@@ -33,9 +33,11 @@ function followTheme() {
 async function start() {
   followTheme();
   const status = document.getElementById("status");
-  const response = await fetch("/catalogue.json");
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  // A browser says with POST alone where the page comes from, and so the server can
+  // say at once why it would refuse the socket.
+  const response = await fetch("catalogue.json", { method: "POST" });
   const catalogue = await response.json();
+  if (!response.ok) throw new Error(catalogue.error);
   const connection = connect((text) => { status.textContent = text; });
   const context = { connection, catalogue, images: createImages(catalogue) };
   for (const [id, mount] of Object.entries(FIGURES)) {

@@ -8,6 +8,7 @@ test that caused it.
 ``CAWE_SCREENSHOTS=FOLDER`` writes pictures of the figures there, with a full search.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -52,40 +53,56 @@ def playground_settings():
 
 
 @pytest.fixture(scope="session")
-def server(playground_settings):
-  """The address of a running playground."""
-  import uvicorn
-
+def run_server():
+  """``with run_server(settings) as address`` runs a playground."""
   from cawe_jax.playground.app import create_app
+  from cawe_jax.playground.serve import make_server
 
-  listener = socket.socket()
-  listener.bind(("127.0.0.1", 0))
-  running = uvicorn.Server(
-    uvicorn.Config(
-      create_app(playground_settings),
-      log_level="warning",
-      ws="websockets-sansio",
-      timeout_graceful_shutdown=1,
-    )
-  )
-  thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-  thread.start()
-  while not running.started:
-    assert thread.is_alive(), "the server did not start"
-    time.sleep(0.05)
-  yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-  running.should_exit = True
-  thread.join(30)
+  @contextlib.contextmanager
+  def run_server(settings):
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    running = make_server(create_app(settings))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not running.started:
+      assert thread.is_alive(), "the server did not start"
+      time.sleep(0.05)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    running.should_exit = True
+    thread.join(30)
+
+  return run_server
+
+
+@pytest.fixture(scope="session")
+def server(run_server, playground_settings):
+  """The address of a running playground."""
+  with run_server(playground_settings) as address:
+    yield address
+
+
+@pytest.fixture(scope="session")
+def free_port():
+  """``free_port()`` is a port that nobody listens on."""
+
+  def free_port():
+    with socket.socket() as listener:
+      listener.bind(("127.0.0.1", 0))
+      return listener.getsockname()[1]
+
+  return free_port
 
 
 @pytest.fixture(scope="session")
 def browser():
   """A headless Chromium."""
-  sync_api = pytest.importorskip("playwright.sync_api")
+  from playwright.sync_api import sync_playwright
+
   chromium = shutil.which("chromium") or shutil.which("chromium-browser")
   if chromium is None:
-    pytest.skip("no chromium on the PATH (Debian: apt-get install chromium)")
-  with sync_api.sync_playwright() as playwright:
+    pytest.fail("no chromium on the PATH (Debian: apt-get install chromium)")
+  with sync_playwright() as playwright:
     # The sandbox needs rights that containers do not have.
     browser = playwright.chromium.launch(
       executable_path=chromium, args=["--no-sandbox"]
@@ -96,10 +113,21 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, server):
-  """Opens watched pages: ``open_page(path="/", width=1280, **context_options)``."""
+  """Opens watched pages: ``open_page(path="/", width=1280, **context_options)``.
+
+  They are of the given server, and opened once ``ready`` is there.
+  """
+  own = server
   opened, complaints = [], []
 
-  def open_page(path="/", width=1280, height=900, **options):
+  def open_page(
+    path="/",
+    width=1280,
+    height=900,
+    server=own,
+    ready="html[data-ready]",
+    **options,
+  ):
     context = browser.new_context(
       viewport={"width": width, "height": height}, **options
     )
@@ -113,7 +141,7 @@ def open_page(browser, server):
     page.on("websocket", lambda socket: _note_foreign(socket.url, server, complaints))
     opened.append((context, page))
     page.goto(server + path)
-    page.wait_for_selector("html[data-ready]")
+    page.wait_for_selector(ready)
     return page
 
   # A test that provokes an error removes it from here after looking at it.

@@ -106,7 +106,7 @@ export function createPanel(title, compute) {
   function showFiles({ result }) {
     files.replaceChildren(...(result
       ? ["png", "npz"].map((kind) => h("a", {
-        href: `/results/${result}.${kind}`, download: "",
+        href: `results/${result}.${kind}`, download: "",
         "aria-label": `Download ${title} as ${kind.toUpperCase()}`,
       }, kind === "png" ? "Figure (PNG)" : "Mask and numbers (NPZ)"))
       : [button("Compute the files to download", compute, { class: "quiet" })]));

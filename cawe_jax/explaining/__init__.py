@@ -1,0 +1,1 @@
+"""The verbs: one explanation, a path of multipliers, a mask of an exact budget."""

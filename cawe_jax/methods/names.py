@@ -1,0 +1,171 @@
+"""Parts by name: one table for the shell, the page and the sweeps.
+
+A new part gets a name in shell and sweeps by one row here; the page offers what
+:mod:`cawe_jax.playground.catalogue` lists of them. In text, numbers follow a colon:
+``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from cawe_jax import (
+  distortions,
+  initial_masks,
+  methods,
+  perturbations,
+  recipes,
+  representations,
+)
+from cawe_jax.methods import Method
+from cawe_jax.recipes import Recipe
+
+
+class Named(NamedTuple):
+  """A part that has a name.
+
+  Attributes:
+    title: As people write it.
+    make: Makes the part of the numbers after the colon; a distortion is itself.
+    numbers: What the numbers are, in order; all may be left out that have a default.
+    one_each: The numbers are one argument, with a number for each noise group.
+  """
+
+  title: str
+  make: Callable[..., Any]
+  numbers: tuple[str, ...] = ()
+  one_each: bool = False
+
+
+class NamedMethod(NamedTuple):
+  """A method that has a name.
+
+  Attributes:
+    title: As people write it.
+    make: From a multiplier and parts by keyword.
+    entries: What the entries of a mask are, in the plural.
+    any_representation: Whether another representation may take the place of its own.
+    weights: Names of its penalties' weights, in order.
+  """
+
+  title: str
+  make: Callable[..., Method]
+  entries: str
+  any_representation: bool
+  weights: tuple[str, ...] = ()
+
+
+PERTURBATIONS: dict[str, Named] = {
+  "adaptive-gaussian": Named("Gaussian noise", perturbations.adaptive_gaussian),
+  "adaptive-uniform": Named("Uniform noise", perturbations.adaptive_uniform),
+  "scaled-gaussian": Named(
+    "Gaussian noise, scaled", perturbations.scaled_gaussian, ("factors",), True
+  ),
+  "standard-normal": Named("Standard normal noise", perturbations.standard_normal),
+  "zeros": Named("Zeros", perturbations.zeros),
+  "constant": Named("One grey value", perturbations.constant, ("value",)),
+  "mean": Named("Mean colour", perturbations.mean),
+  "blur": Named("Blurred image", perturbations.blur, ("sigma",)),
+  "infill": Named("Inpainting", perturbations.infill),
+}
+
+DISTORTIONS: dict[str, Named] = {
+  "label-squared-error": Named(
+    "Squared change of the class's probability", distortions.label_squared_error
+  ),
+  "automatic": Named(
+    "Squared change of the class's probability", distortions.automatic
+  ),
+  "maximise-label": Named(
+    "Squared missing probability of the class", distortions.maximise_label
+  ),
+  "maximise-probability": Named(
+    "Missing probability of the class", distortions.maximise_probability
+  ),
+  "l2": Named("Distance of all probabilities", distortions.l2),
+  "squared-l2": Named("Squared distance of all probabilities", distortions.squared_l2),
+  "kl": Named("Kullback-Leibler divergence", distortions.kl),
+  "reverse-kl": Named("Kullback-Leibler divergence, reversed", distortions.reverse_kl),
+  "logit-l2": Named("Distance of all logits", distortions.logit_l2),
+}
+
+REPRESENTATIONS: dict[str, Named] = {
+  "wavelet": Named("Wavelet coefficients", representations.wavelet),
+  "pixel": Named("Pixels", representations.pixel),
+}
+
+INITIAL_MASKS: dict[str, Named] = {
+  "ones": Named("Everything is kept", initial_masks.ones),
+  "zeros": Named("Nothing is kept", initial_masks.zeros),
+  "constant": Named("Every entry is the same", initial_masks.constant, ("value",)),
+  "random": Named("Uniform noise", initial_masks.random),
+}
+
+METHODS: dict[str, NamedMethod] = {
+  "cartoonx": NamedMethod("CartoonX", methods.cartoonx, "wavelet coefficients", True),
+  "pixel-rde": NamedMethod("Pixel RDE", methods.pixel_rde, "pixels", False),
+  "smooth-pixel-rde": NamedMethod(
+    "Smooth Pixel RDE", methods.smooth_pixel_rde, "pixels", False, ("total_variation",)
+  ),
+  "waveletx": NamedMethod(
+    "WaveletX", methods.waveletx, "wavelet coefficients", True, ("spatial_l1",)
+  ),
+}
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+  "fast": recipes.fast,
+  "default": recipes.default,
+  "eccv2022": recipes.eccv2022,
+  "cvpr2023": recipes.cvpr2023,
+}
+
+
+def parse(option: str, table: Mapping[str, Named], text: str) -> Any:
+  """A part from ``name`` or ``name:numbers``.
+
+  Args:
+    option: What the part is for, in the error.
+    table: Which names there are.
+    text: What was given.
+
+  Raises:
+    ValueError: Unknown name, or numbers that do not fit it.
+
+  Example:
+    >>> parse("perturbation", PERTURBATIONS, "blur:5")
+    blur(sigma=5.0)
+  """
+  name, _, after = text.partition(":")
+  row = find(option, table, name)
+  try:
+    numbers = tuple(float(number) for number in after.split(",") if number)
+  except ValueError:
+    raise ValueError(
+      f"{option} {text!r} does not fit; after the colon come numbers, e.g. blur:5"
+    ) from None
+  arguments = ((numbers,) if numbers else ()) if row.one_each else numbers
+  try:
+    if len(arguments) > len(row.numbers):
+      raise TypeError
+    return row.make(*arguments)
+  except TypeError:
+    wanted = ", ".join(row.numbers) or "nothing"
+    raise ValueError(
+      f"{option} {text!r} does not fit; {name} takes {wanted} after the colon"
+    ) from None
+
+
+def find(option: str, table: Mapping[str, Any], name: str) -> Any:
+  """The row of a name.
+
+  Raises:
+    ValueError: The table has no such name; the error lists those that it has.
+
+  Example:
+    >>> find("distortion", DISTORTIONS, "kl").title
+    'Kullback-Leibler divergence'
+  """
+  if name not in table:
+    raise ValueError(f"{option} {name!r} is unknown; allowed: {', '.join(table)}")
+  return table[name]

@@ -1,0 +1,56 @@
+"""How many settings the page keeps compiled programs for.
+
+Each combination of method, wavelet, perturbation and distortion has programs of its
+own, of some 76 MB with the default network, and there are thousands. They are kept for
+the last few. A program that was dropped is read from the disk when it is wanted again,
+which takes a second or two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from collections.abc import Callable, Hashable
+
+import jax
+
+MAX_SETTINGS = 8
+"""Settings whose programs are kept at once: some 600 MB with the default network."""
+
+
+class Programs:
+  """Which settings have programs; those of all are dropped when there are too many.
+
+  JAX can drop all of its programs or none.
+
+  Args:
+    dropped: Called when the programs were dropped.
+
+  Example:
+    >>> programs = Programs(lambda: print("dropped"))
+    >>> for settings in (*range(MAX_SETTINGS), 0):
+    ...   programs.use(settings)
+    >>> programs.use("one more")
+    dropped
+  """
+
+  def __init__(self, dropped: Callable[[], None] = lambda: None):
+    self._dropped = dropped
+    self._settings: set[Hashable] = set()
+
+  def use(self, settings: Hashable) -> None:
+    """To be called before these settings' programs are compiled or used."""
+    if settings not in self._settings and len(self._settings) >= MAX_SETTINGS:
+      self._settings.clear()
+      jax.clear_caches()
+      gc.collect()
+      _return_memory()
+      self._dropped()
+    self._settings.add(settings)
+
+
+def _return_memory() -> None:
+  """To the system, from glibc, which keeps what was freed; others need not be asked."""
+  with contextlib.suppress(AttributeError, OSError, TypeError):
+    ctypes.CDLL(None).malloc_trim(0)
