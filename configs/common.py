@@ -55,6 +55,7 @@ def base(name: str, variant: str) -> ConfigDict:
   }
   config.methods = ConfigDict()
   config.axes = ConfigDict()
+  config.metrics = ()
   # What is drawn: see experiments.report. It decides no number either.
   config.report = {"figures": ("panels",), "num_panels": 4}
   # For submitit, whose names these are.

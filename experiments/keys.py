@@ -19,13 +19,14 @@ KEYS: dict[str, tuple[str, ...]] = {
   "settings": (),
   "methods": (),
   "axes": (),
+  "metrics": (),
   "curve": ("mask", "distortion", "num_draws", "fractions"),
   "report": ("figures", "num_panels"),
   "launch": (),
 }
 """Every key of a config, and the keys of those parts whose keys are fixed."""
 
-_OPTIONAL = ("curve", "launch")
+_OPTIONAL = ("curve", "launch", "metrics")
 
 
 def check_keys(config: ConfigDict) -> None:

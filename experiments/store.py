@@ -41,7 +41,8 @@ of ``explain``, beside ``[G]`` of every number of :class:`cawe_jax.Explanation`
 ``history/objective``  float32 ``[G, N]``    also ``distortion`` and ``rate``, by step
 =====================  ====================  =====================================
 
-of ``rank``: ``input_image`` as above and ``relevance/0``, ..., float32 ``[G, ...]``,
+of both, where the config names metrics, ``metrics/NUMBER``, float64 ``[G]``; of
+``rank``: ``input_image`` as above and ``relevance/0``, ..., float32 ``[G, ...]``,
 any real numbers, coarsest leaf first; and of ``curves`` the fields of
 :class:`cawe_jax.metrics.Curve` for P points, with ``area`` under it:
 

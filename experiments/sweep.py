@@ -31,6 +31,7 @@ from experiments.building import (
   weights_sha256,
 )
 from experiments.data import Photograph, load
+from experiments.judging import judge, make_metrics
 from experiments.keys import check_keys
 from experiments.progress import Progress
 from experiments.report import check_report, write_report
@@ -88,6 +89,7 @@ def plan(config: ConfigDict) -> tuple[tuple[Job, ...], Sequence[Photograph]]:
   if config.select not in _SELECT:
     raise ValueError(f"select is {config.select!r}; allowed: {', '.join(_SELECT)}")
   check_report(config)
+  make_metrics(config)
   jobs = expand(config)
   photographs = load(config.data, config.limit)
   needs_labels = config.select == "wrong" or any(
@@ -185,6 +187,7 @@ def _run_batch(
       "devices": [device.device_kind for device in jax.local_devices()],
     }
     store.write_timing(job.name, number, timing)
+    results = judge(sweep.config, job, network, chosen, results)
   _write(store, job, network, decoded, prediction, labels, selected, results)
 
 
@@ -232,6 +235,7 @@ def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:
   options = [(name, job.settings[name]) for job in jobs for name in _MAY_BE_FUNCTIONS]
   if config.task == "curves":
     options.append(("curve.distortion", config.curve.distortion))
+  options += [("metrics", text) for text in config.get("metrics", ())]
   sources = own_sources(options)
   identity = {
     "config": {key: value for key, value in own.items() if key not in RUN_ONLY},

@@ -86,7 +86,7 @@ def explain_grid(
     stack_methods(make_methods(job), num_images),
     key=jax.random.key(0),
     targets=np.repeat(batch.targets, num_points),
-    image_ids=noise_ids(_ids(batch), [point["seed"] for point in job.grid]),
+    image_ids=noise_ids(image_ids(batch), [point["seed"] for point in job.grid]),
     callback=callback,
   )
 
@@ -137,7 +137,7 @@ def curves(
       fractions=options.fractions or metrics.FRACTIONS,
       num_draws=options.num_draws,
       targets=batch.targets,
-      image_ids=noise_ids(_ids(batch), [point["seed"]]),
+      image_ids=noise_ids(image_ids(batch), [point["seed"]]),
     )
     found.append(curve)
   return [_describe_curves(found, row) for row in range(len(batch.images))]
@@ -196,7 +196,8 @@ def _describe(found: Explanation, row: int) -> Arrays:
   }
 
 
-def _ids(batch: Batch) -> np.ndarray:
+def image_ids(batch: Batch) -> np.ndarray:
+  """What decides the noise of each image, ``[n]``."""
   return np.array([image_id(image) for image in batch.images])
 
 

@@ -93,6 +93,7 @@ def _playground(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
   from cawe_jax.classifiers import classifier_names
   from cawe_jax.methods import names
+  from cawe_jax.metrics import METRICS
   from cawe_jax.samples import sample_names
 
   del options
@@ -104,6 +105,7 @@ def _list(options: argparse.Namespace) -> int:
     "perturbations": names.PERTURBATIONS,
     "distortions": names.DISTORTIONS,
     "initial masks": names.INITIAL_MASKS,
+    "metrics": METRICS,
     "photographs": [f"sample:{name}" for name in sample_names()],
   }
   for title, row in rows.items():

@@ -30,6 +30,7 @@ from cawe_jax.cli.console import (
   is_guess,
 )
 from cawe_jax.cli.jobs import Job, Network, Read, Reader, identity, plan, read_all
+from cawe_jax.cli.parts import parse_metric
 from cawe_jax.cli.places import check_place, why_not
 from cawe_jax.cli.wishes import make_method
 from cawe_jax.engine.programs import count_outputs
@@ -43,6 +44,7 @@ from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import image_id
 from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
+from cawe_jax.metrics import Judged, Metric, measure
 from cawe_jax.numerics.devices import check_platform
 from cawe_jax.types import Explanation
 
@@ -58,14 +60,19 @@ class _Run(NamedTuple):
 
   network: Network
   method: Method
+  metrics: dict[str, Metric]
   folder: Path
   options: argparse.Namespace
 
 
 class _Answer(NamedTuple):
-  """What was found for one image, and the seconds that took and compiling did."""
+  """What was found for one image, and the seconds that took and compiling did.
+
+  ``numbers`` are those of the metrics; None where one of them failed.
+  """
 
   explanation: Explanation
+  numbers: dict[str, float] | None
   seconds: float
   compile_seconds: float
 
@@ -75,6 +82,7 @@ def run_explain(options: argparse.Namespace) -> int:
   check_platform()
   messages = Messages(options.quiet)
   method = make_method(options)
+  metrics = {text: parse_metric(text) for text in options.metric}
   folder = _writable_folder(options.out)
   enable_compilation_cache()
   collect_garbage_rarely()
@@ -87,7 +95,7 @@ def run_explain(options: argparse.Namespace) -> int:
     targets: list[int | None] = [None]
     if options.target:
       targets = [classifier.class_index(target) for target in options.target]
-    run = _Run(network, method, folder, options)
+    run = _Run(network, method, metrics, folder, options)
     reader = Reader(decoder, classifier.input_size, network.resize)
     jobs = plan(options, network, method, targets, folder, reader, messages)
     if jobs:
@@ -202,10 +210,36 @@ def _explain_batch(
     explanation = _solve(run, images, targets, callback)
   seconds = max(time.perf_counter() - start - clock.seconds, 0) / len(jobs)
   whole = jax.tree.map(np.asarray, explanation)
+  numbers = _measure(run, whole, title, messages)
   return [
-    _Answer(jax.tree.map(lambda x, i=i: x[i], whole), seconds, clock.seconds)
+    _Answer(
+      jax.tree.map(lambda x, i=i: x[i], whole),
+      None if numbers is None else {k: float(v[i]) for k, v in numbers.items()},
+      seconds,
+      clock.seconds,
+    )
     for i in range(len(jobs))
   ]
+
+
+def _measure(
+  run: _Run, explanations: Explanation, title: str, messages: Messages
+) -> dict[str, np.ndarray] | None:
+  """What the metrics say; where one fails, the explanations are kept without."""
+  judged = Judged(
+    run.network.classifier,
+    explanations.input_image,
+    explanations.mask,
+    run.method.representation,
+    run.method.perturbation,
+    explanations.target,
+    jax.random.key(run.options.seed),
+  )
+  try:
+    return measure(run.metrics, judged)
+  except ValueError as error:
+    messages.error(f"image {title!r}: {error}; its results are written without metrics")
+    return None
 
 
 def _keep(
@@ -224,6 +258,9 @@ def _keep(
     messages.error(f"image {name!r}: {why_not(error, run.folder, job.stem)}")
     return not isinstance(error, OSError)
   messages.say(describe(name, target_name, one))
+  if answer.numbers:
+    numbers = "  ".join(f"{k} {v:.4g}" for k, v in answer.numbers.items())
+    messages.say(f"{name}: {numbers}")
   wanted = run.options.retain
   if wanted is not None and not one.retained_probability >= wanted:
     messages.say(
@@ -260,6 +297,11 @@ def _result(
   if options.budget is not None:
     extra["budget"] = options.budget
   request = {"image_id": image_id(image.pixels), **job.request}
+  if run.metrics:
+    if answer.numbers is None:  # so that another call does it again
+      del request["metrics"]
+    else:
+      extra["metrics"] = {k: results.number(v) for k, v in answer.numbers.items()}
   return results.Result(
     request,
     target_name,

@@ -206,6 +206,10 @@ def _request(
     request["entry"] = options.entry
   if options.class_names is not None:
     request["class_names_sha256"] = sha256(options.class_names)
+  if options.metric:
+    request["metrics"] = {
+      text: own_parts({"metric": text}).get("metric") for text in options.metric
+    }
   texts = {option: getattr(options, option) for option in _PARTS}
   own = own_parts(texts)
   return request | {"own_parts": own} if own else request

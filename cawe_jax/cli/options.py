@@ -97,6 +97,7 @@ def _add_explain(explain: _Parser) -> None:
     RECIPES,
     REPRESENTATIONS,
   )
+  from cawe_jax.metrics import METRICS
 
   explain.add_argument(
     "images",
@@ -144,6 +145,14 @@ def _add_explain(explain: _Parser) -> None:
     metavar="N",
     help="images optimised together, whose files are all written at their end "
     "(default: 1 on a CPU, 64 elsewhere)",
+  )
+  explain.add_argument(
+    "--metric",
+    nargs="+",
+    default=(),
+    metavar="NAME",
+    help=f"numbers that judge each explanation, in the JSON: {', '.join(METRICS)}; or "
+    "MODULE:FUNCTION, a function of a cawe_jax.metrics.Judged (default: none)",
   )
   explain.add_argument(
     "--force", action="store_true", help="do finished images again as well"

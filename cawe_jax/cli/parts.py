@@ -6,7 +6,7 @@ Names and their numbers are those of :mod:`cawe_jax.methods.names`. Any other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from cawe_jax.cli.imports import (
@@ -19,11 +19,13 @@ from cawe_jax.cli.imports import (
 from cawe_jax.initial_masks import InitialMask
 from cawe_jax.methods import names
 from cawe_jax.methods.names import Named
+from cawe_jax.metrics import METRICS, Metric
 from cawe_jax.types import Distortion, Perturbation, Transform
 
 T = TypeVar("T")
 
 _DISTORTION_ARGUMENTS = ["clean_logits", "logits", "target"]
+_METRIC_ARGUMENTS = ["judged"]
 
 
 def parse_perturbation(text: str) -> Perturbation:
@@ -71,8 +73,23 @@ def parse_distortion(text: str) -> Distortion:
     'squared_l2'
   """
   if _is_own(names.DISTORTIONS, text):
-    return _own_distortion(text)
+    return _own_function("distortion", text, _DISTORTION_ARGUMENTS)
   return _find("distortion", names.DISTORTIONS, text).make
+
+
+def parse_metric(text: str) -> Metric:
+  """A metric by name, or the function ``MODULE:FUNCTION``.
+
+  Raises:
+    ValueError: Unknown name, or a function of other arguments.
+
+  Example:
+    >>> parse_metric("insertion-deletion").__name__
+    'insertion_and_deletion'
+  """
+  if _is_own(METRICS, text):
+    return _own_function("metric", text, _METRIC_ARGUMENTS)
+  return _find("metric", METRICS, text).metric
 
 
 def own_parts(texts: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
@@ -105,27 +122,27 @@ def _parse(option: str, table: Mapping[str, Named], text: str, kind: type[T]) ->
   return names.parse(option, table, text)
 
 
-def _is_own(table: Mapping[str, Named], text: str) -> bool:
+def _is_own(table: Mapping[str, Any], text: str) -> bool:
   return text.partition(":")[0] not in table and names_function(text)
 
 
-def _find(option: str, table: Mapping[str, Named], name: str) -> Any:
+def _find(option: str, table: Mapping[str, Any], name: str) -> Any:
   try:
     return names.find(option, table, name)
   except ValueError as error:
     raise ValueError(f"{error}, or MODULE:FUNCTION for one of your own") from None
 
 
-def _own_distortion(text: str) -> Distortion:
-  function = import_function("distortion", text)
+def _own_function(option: str, text: str, arguments: Sequence[str]) -> Any:
+  function = import_function(option, text)
   if not hasattr(function, "__name__"):
     raise ValueError(
-      f"distortion {text!r} is of type {type(function).__name__}, which has no name; "
+      f"{option} {text!r} is of type {type(function).__name__}, which has no name; "
       "write it with def"
     )
-  if not accepts(function, len(_DISTORTION_ARGUMENTS)):
+  if not accepts(function, len(arguments)):
     raise ValueError(
-      f"distortion {text!r} takes other arguments; it must be a function of "
-      f"{', '.join(_DISTORTION_ARGUMENTS)}"
+      f"{option} {text!r} takes other arguments; it must be a function of "
+      f"{', '.join(arguments)}"
     )
   return function

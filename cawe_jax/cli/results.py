@@ -60,7 +60,7 @@ def write(folder: Path, stem: str, explanation: Explanation, result: Result) -> 
 def make_report(explanation: Explanation, result: Result) -> dict[str, Any]:
   """The JSON; docs/reference/files.md says what every key means."""
   numbers = {
-    key: _number(getattr(explanation, field))
+    key: number(getattr(explanation, field))
     for key, field in {
       "score": "score",
       "score_with_noise": "score_with_noise",
@@ -171,9 +171,10 @@ def versions() -> dict[str, str]:
   return found
 
 
-def _number(value: Any) -> float | None:
-  number = float(np.asarray(value))
-  return number if math.isfinite(number) else None
+def number(value: Any) -> float | None:
+  """As JSON has it: null where it is not finite."""
+  found = float(np.asarray(value))
+  return found if math.isfinite(found) else None
 
 
 def _as_json(value: Any) -> Any:

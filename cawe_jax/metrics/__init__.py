@@ -2,6 +2,7 @@
 
 from cawe_jax.metrics.curves import area_under_curve, on_axis
 from cawe_jax.metrics.insertion import InsertionDeletion, insertion_deletion
+from cawe_jax.metrics.judge import METRICS, Judged, Metric, NamedMetric, measure
 from cawe_jax.metrics.parameter_randomisation import (
   ModelRandomisation,
   model_randomisation,
@@ -19,15 +20,20 @@ from cawe_jax.metrics.stability import (
 
 __all__ = [
   "FRACTIONS",
+  "METRICS",
   "Curve",
   "InsertionDeletion",
+  "Judged",
+  "Metric",
   "ModelRandomisation",
+  "NamedMetric",
   "Relevance",
   "Retained",
   "Stability",
   "area_under_curve",
   "insertion_deletion",
   "keep",
+  "measure",
   "model_randomisation",
   "on_axis",
   "pixel_map",

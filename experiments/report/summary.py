@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.axes import Job
 from experiments.building import make_methods
+from experiments.judging import METRICS
 from experiments.store import Store
 
 NUMBERS = (
@@ -74,11 +75,16 @@ def selected_results(store: Store, job: str) -> list[dict[str, np.ndarray]]:
 
 
 def known_numbers(result: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Those of ``NUMBERS`` that a result has, ``[G]`` each."""
+  """Those of ``NUMBERS`` that a result has, and what metrics said, ``[G]`` each.
+
+  A metric's number is called ``metrics.deletion``: ``distortion`` might be one's own.
+  """
   # Of curves, the distortion has a second axis.
-  return {
+  found = {
     name: result[name] for name in NUMBERS if name in result and result[name].ndim == 1
   }
+  judged = (name for name in result if name.startswith(f"{METRICS}/"))
+  return found | {name.replace("/", ".", 1): result[name] for name in judged}
 
 
 def mean(values: Any) -> Mean:
@@ -128,10 +134,8 @@ def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
 def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean]:
   if not results:
     return {}
-  found = {
-    name: mean([result[name][point] for result in results])
-    for name in known_numbers(results[0])
-  }
+  known = [known_numbers(result) for result in results]
+  found = {name: mean([numbers[name][point] for numbers in known]) for name in known[0]}
   for fraction in FRACTIONS if "fraction" in results[0] else ():
     place = np.flatnonzero(np.isclose(results[0]["fraction"], fraction))
     if place.size:

@@ -95,6 +95,7 @@ OTHERS = {
   "class_names": (["--class-names", "names.txt"], "names.txt"),
   "retain": (["--retain", "0.9"], 0.9),
   "budget": (["--budget", "12"], 12),
+  "metric": (["--metric", "agreement"], ["agreement"]),
 }
 
 

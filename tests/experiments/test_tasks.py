@@ -10,10 +10,14 @@ from tiny import get_config, make_classifier
 
 import cawe_jax as cawe
 from cawe_jax import attribution, distortions, metrics
+from cawe_jax.files.images import image_id
+from cawe_jax.methods.presets import preset
 from cawe_jax.representations import pixel
 from cawe_jax.samples import sample_path
+from experiments.building import noise_ids
 from experiments.progress import Progress
-from experiments.sweep import Process, open_sweep, run_jobs
+from experiments.report.summary import describe, summarise
+from experiments.sweep import Process, open_sweep, plan, run_jobs
 
 FRACTIONS = (0.0, 0.1, 0.5, 1.0)
 
@@ -122,3 +126,58 @@ def test_a_multiplier_does_not_apply_to_a_ranking(tmp_path):
   config.axes = {"lagrange_multiplier": (1.0, 2.0)}
   with pytest.raises(ValueError, match="lagrange_multiplier does not apply to a rank"):
     open_sweep(config, tmp_path / "new")
+
+
+@pytest.mark.parametrize("task", ["explain", "rank"])
+def test_metrics_judge_every_grid_point(task, tmp_path, photographs):
+  config = make_config(task)
+  config.metrics = ("rate-distortion",)
+  config.methods = {"mask": {"method": "pixel-rde"}}
+  entries = {"explain": "mask/0", "rank": "relevance/0"}[task]
+  for row, result in enumerate(run(config, tmp_path).read_results("mask")):
+    for point, seed in enumerate((0, 1)):
+      curve = metrics.rate_distortion_curve(
+        make_classifier(),
+        photographs[row : row + 1],
+        (result[entries][point][None],),
+        pixel(),
+        key=jax.random.key(0),
+        perturbation=preset("pixel-rde", "cvpr2023").perturbation,
+        targets=result["prediction"].item(),
+        image_ids=noise_ids(np.array([image_id(photographs[row])]), [seed]),
+      )
+      np.testing.assert_allclose(
+        result["metrics/kept_area"][point],
+        metrics.area_under_curve(curve.fraction, curve.distortion)[0],
+        rtol=1e-4,
+      )
+
+
+def test_the_table_has_the_means_of_metrics(tmp_path):
+  config = make_config("rank")
+  config.metrics = ("rate-distortion",)
+  sweep = open_sweep(config, tmp_path)
+  store = run(config, tmp_path)
+  for row in summarise(sweep.jobs, store):
+    values = [r["metrics/kept_area"][row.point] for r in store.read_results(row.job)]
+    flat = describe(row)
+    np.testing.assert_allclose(flat["metrics.kept_area"], np.mean(values))
+    assert flat["metrics.kept_area_count"] == 2
+
+
+@pytest.mark.parametrize(
+  ("task", "names", "message"),
+  [
+    ("explain", ("beauty",), "metric 'beauty' is unknown"),
+    ("explain", "agreement", "it must be a tuple of names"),
+    ("curves", ("agreement",), "task 'curves' keeps no masks to judge"),
+  ],
+)
+def test_metrics_that_do_not_fit_are_refused(task, names, message):
+  config = make_config(task)
+  with config.unlocked():
+    config.metrics = ()
+  with config.ignore_type():
+    config.metrics = names
+  with pytest.raises(ValueError, match=message):
+    plan(config)

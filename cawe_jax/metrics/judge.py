@@ -1,0 +1,222 @@
+"""Metrics that have a name: numbers for each explanation of a batch.
+
+A metric with a name is a function of what is judged, :class:`Judged`, that returns
+numbers by name. Shell (``--metric``) and sweeps (``config.metrics``) have theirs from
+:data:`METRICS`; a new one is its own file in this folder and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.methods.contracts import in_one_line
+from cawe_jax.metrics.curves import area_under_curve
+from cawe_jax.metrics.insertion import insertion_deletion
+from cawe_jax.metrics.pixel_space import pixel_map
+from cawe_jax.metrics.ranks import MaskFn, keep, randomise
+from cawe_jax.metrics.rate_distortion import rate_distortion_curve
+from cawe_jax.metrics.retention import retained
+from cawe_jax.representations import pixel
+from cawe_jax.types import Array, Images, Key, Perturbation, Relevance, Transform
+
+
+class Judged(NamedTuple):
+  """Explanations of B images, and all that a metric may want to know of them.
+
+  Attributes:
+    classifier: The network.
+    images: ``[B, H, W, C]``, float in [0, 1].
+    relevance: ``Explanation.mask``, or what an attribution returns, ``[B, ...]`` per
+      leaf.
+    transform: The representation of its entries.
+    perturbation: What replaced masked entries in the search; None for an attribution,
+      where a metric takes adaptive Gaussian noise.
+    targets: The class of each image, ``[B]``.
+    key: Of all noise of the metric.
+    image_ids: As for :func:`cawe_jax.explain`, or None.
+  """
+
+  classifier: Classifier
+  images: Images
+  relevance: Relevance
+  transform: Transform
+  perturbation: Perturbation | None
+  targets: Array
+  key: Key
+  image_ids: Any = None
+
+  @property
+  def alike(self) -> dict[str, Any]:
+    """What metrics of this package take by keyword, all in the same way."""
+    return {"key": self.key, "targets": self.targets, "image_ids": self.image_ids}
+
+
+class Metric(Protocol):
+  """A number, or several, for each explanation, whatever else is in the batch."""
+
+  def __call__(self, judged: Judged, /) -> Mapping[str, Array]:
+    """``[B]`` real numbers by name; NaN where a number has no meaning.
+
+    Args:
+      judged: Explanations of B images.
+    """
+    ...
+
+
+class NamedMetric(NamedTuple):
+  """A metric that has a name.
+
+  Attributes:
+    title: What it measures, as people write it.
+    metric: The metric.
+  """
+
+  title: str
+  metric: Metric
+
+
+def agreement(judged: Judged) -> dict[str, Array]:
+  """How often the network still says the target, with noise and without.
+
+  Returns:
+    ``retained_agreement`` and ``explanation_agreement`` of
+    :class:`cawe_jax.metrics.Retained`, in [0, 1].
+
+  Raises:
+    ValueError: The entries are not in [0, 1], as those of an attribution need not be.
+  """
+  found = retained(
+    judged.classifier,
+    judged.images,
+    judged.relevance,
+    judged.transform,
+    perturbation=judged.perturbation,
+    **judged.alike,
+  )
+  return {
+    "retained_agreement": found.retained_agreement,
+    "explanation_agreement": found.explanation_agreement,
+  }
+
+
+def insertion_and_deletion(judged: Judged) -> dict[str, Array]:
+  """Areas under the target's score while the most relevant pixels come, or go.
+
+  A mask of another representation is spread over pixels by
+  :func:`cawe_jax.metrics.pixel_map`; so are the absolute values of its attribution.
+
+  Returns:
+    ``insertion``, larger is better, and ``deletion``, smaller is better.
+  """
+  relevance = judged.relevance
+  if judged.transform != pixel():
+    magnitudes = tuple(np.abs(leaf) for leaf in relevance)
+    size = judged.images.shape[1:3]
+    relevance = pixel_map(magnitudes, judged.transform, size)
+  found = insertion_deletion(
+    judged.classifier, judged.images, relevance, **judged.alike
+  )
+  return {"insertion": found.insertion, "deletion": found.deletion}
+
+
+def rate_distortion(judged: Judged) -> dict[str, Array]:
+  """Areas under the distortion while the most relevant entries are kept, or replaced.
+
+  Returns:
+    ``kept_area``, smaller is better, and ``replaced_area``, larger is better: l2
+    distances of the probabilities.
+
+  References:
+    Kolek et al., Cartoon Explanations of Image Classifiers, ECCV 2022, Fig. 7.
+  """
+
+  def area(mask_fn: MaskFn) -> np.ndarray:
+    curve = rate_distortion_curve(
+      judged.classifier,
+      judged.images,
+      judged.relevance,
+      judged.transform,
+      mask_fn=mask_fn,
+      perturbation=judged.perturbation,
+      **judged.alike,
+    )
+    return area_under_curve(curve.fraction, curve.distortion)
+
+  return {"kept_area": area(keep), "replaced_area": area(randomise)}
+
+
+METRICS: dict[str, NamedMetric] = {
+  "agreement": NamedMetric("How often the network says the same", agreement),
+  "insertion-deletion": NamedMetric(
+    "The score while pixels come or go", insertion_and_deletion
+  ),
+  "rate-distortion": NamedMetric(
+    "The change while entries are kept or replaced", rate_distortion
+  ),
+}
+
+
+def measure(metrics: Mapping[str, Metric], judged: Judged) -> dict[str, np.ndarray]:
+  """The numbers of several metrics.
+
+  Args:
+    metrics: Metrics by the names that errors call them.
+    judged: Explanations of B images.
+
+  Returns:
+    All their numbers, float64 ``[B]`` each.
+
+  Raises:
+    ValueError: A metric fails, or returns something else than numbers for each image,
+      or a number that another one returned.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
+    >>> judged = Judged(
+    ...   Classifier(linear, jnp.eye(4, 2), 2),
+    ...   np.ones((1, 2, 2, 1), np.float32),
+    ...   (np.ones((1, 1, 2, 2, 1), np.float32),),
+    ...   pixel(),
+    ...   None,
+    ...   np.array([0]),
+    ...   jax.random.key(0),
+    ... )
+    >>> measure({"agreement": agreement}, judged)["retained_agreement"].tolist()
+    [1.0]
+  """
+  numbers: dict[str, np.ndarray] = {}
+  for name, metric in metrics.items():
+    try:
+      found = metric(judged)
+    except ValueError:
+      raise
+    except Exception as error:
+      raise ValueError(f"metric {name!r} failed with {in_one_line(error)}") from error
+    if not isinstance(found, Mapping):
+      raise ValueError(
+        f"metric {name!r} returned a {type(found).__name__}; it must return a "
+        "dictionary of numbers"
+      )
+    for key, values in found.items():
+      if key in numbers:
+        raise ValueError(f"metric {name!r}: {key!r} is already another metric's number")
+      numbers[key] = _numbers(name, key, values, len(judged.images))
+  return numbers
+
+
+def _numbers(name: str, key: str, values: Any, batch: int) -> np.ndarray:
+  try:
+    array = np.asarray(values, np.float64)
+  except (TypeError, ValueError):
+    array = np.empty(0)
+  if array.shape != (batch,):
+    raise ValueError(
+      f"metric {name!r} returned {values!r:.80} for {key!r}; it must be {batch} "
+      "numbers, one for each image"
+    )
+  return array

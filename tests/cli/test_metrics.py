@@ -1,0 +1,106 @@
+"""`cawe explain --metric`: numbers that judge what was found."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+from shell_runs import QUICK, report_of
+
+import cawe_jax as cawe
+from cawe_jax.cli import main
+from cawe_jax.metrics import retained
+
+pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
+
+OWN = """
+def kept(judged):
+  return {"kept": sum(leaf.sum((1, 2, 3, 4)) for leaf in judged.relevance)}
+
+
+def unknown(judged):
+  return {"unknown": [float("nan")] * len(judged.images)}
+
+
+def broken(judged):
+  raise RuntimeError("no luck")
+"""
+
+
+@pytest.fixture
+def run(photo, tmp_path, monkeypatch, capsys):
+  (tmp_path / "own_metrics.py").write_text(OWN)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+
+  def explain(*metrics):
+    monkeypatch.delitem(sys.modules, "own_metrics", raising=False)
+    wanted = ["--metric", *metrics] if metrics else []
+    code = main(["explain", "photo.png", "--out=out", *QUICK, *wanted])
+    return code, capsys.readouterr().err
+
+  return explain
+
+
+def test_numbers_are_in_the_json_and_on_the_line(run, tmp_path):
+  code, said = run("agreement", "own_metrics:kept", "own_metrics:unknown")
+  assert code == 0
+  numbers = report_of(tmp_path / "out")["metrics"]
+  explanation = cawe.load(tmp_path / "out" / "photo.npz")
+  mask = sum(float(leaf.sum()) for leaf in explanation.mask)
+  np.testing.assert_allclose(numbers["kept"], mask, rtol=1e-5)
+  assert numbers["unknown"] is None
+  assert set(numbers) == {
+    "retained_agreement",
+    "explanation_agreement",
+    "kept",
+    "unknown",
+  }
+  assert f"kept {numbers['kept']:.4g}" in said
+
+
+def test_a_metric_sees_what_explain_assessed(run, tmp_path, tiny_network):
+  run("agreement")
+  numbers = report_of(tmp_path / "out")["metrics"]
+  one = cawe.load(tmp_path / "out" / "photo.npz")
+  method = cawe.cartoonx(wavelet="haar", levels=2)
+  found = retained(
+    cawe.load_classifier("efficientnet-lite0"),
+    one.input_image[None],
+    [leaf[None] for leaf in one.mask],
+    method.representation,
+    key=jax.random.key(0),
+    targets=int(one.target),
+  )
+  assert numbers["retained_agreement"] == float(found.retained_agreement[0])
+
+
+def test_other_metrics_are_another_request(run):
+  assert run()[0] == 0
+  assert "finished before" in run()[1]
+  assert "finished before" not in run("agreement")[1]
+  assert "finished before" in run("agreement")[1]
+
+
+def test_what_was_found_is_kept_where_a_metric_fails(run, tmp_path):
+  code, said = run("own_metrics:broken")
+  assert code == 2
+  assert "metric 'own_metrics:broken' failed with RuntimeError: no luck" in said
+  assert "metrics" not in report_of(tmp_path / "out")
+  assert "finished before" in run()[1]  # without metrics there is nothing to add
+  assert "finished before" not in run("own_metrics:broken")[1]
+
+
+@pytest.mark.parametrize(
+  ("metric", "message"),
+  [
+    ("beauty", "metric 'beauty' is unknown; allowed: agreement, insertion-deletion"),
+    ("own_metrics:nothing", "has no 'nothing'"),
+    ("builtins:isinstance", "must be a function of judged"),
+  ],
+)
+def test_no_metric_is_refused_before_anything_is_done(run, tmp_path, metric, message):
+  code, said = run(metric)
+  assert code == 2
+  assert message in said
+  assert not (tmp_path / "out").exists()
