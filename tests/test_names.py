@@ -66,6 +66,12 @@ def test_methods_are_what_their_rows_say(name):
   assert ("wavelet" in row.entries) == wavelets
 
 
+@pytest.mark.parametrize("table", [names.PERTURBATIONS, names.DISTORTIONS])
+def test_what_the_page_offers_wants_no_numbers(table):
+  for name, row in table.items():
+    assert not (row.on_page and name in GIVEN)
+
+
 def test_titles_tell_parts_apart():
   tables = (names.PERTURBATIONS, names.REPRESENTATIONS, names.INITIAL_MASKS)
   for row in itertools.chain(*(table.values() for table in tables)):

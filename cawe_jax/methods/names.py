@@ -1,7 +1,6 @@
 """Parts by name: one table for the shell, the page and the sweeps.
 
-A new part gets a name in shell and sweeps by one row here; the page offers what
-:mod:`cawe_jax.playground.catalogue` lists of them. In text, numbers follow a colon:
+A new part gets a name in all three by one row here. In text, numbers follow a colon:
 ``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``.
 """
 
@@ -30,12 +29,14 @@ class Named(NamedTuple):
     make: Makes the part of the numbers after the colon; a distortion is itself.
     numbers: What the numbers are, in order; all may be left out that have a default.
     one_each: The numbers are one argument, with a number for each noise group.
+    on_page: Whether the page offers it too, where nobody can give numbers.
   """
 
   title: str
   make: Callable[..., Any]
   numbers: tuple[str, ...] = ()
   one_each: bool = False
+  on_page: bool = True
 
 
 class NamedMethod(NamedTuple):
@@ -47,6 +48,7 @@ class NamedMethod(NamedTuple):
     entries: What the entries of a mask are, in the plural.
     any_representation: Whether another representation may take the place of its own.
     weights: Names of its penalties' weights, in order.
+    on_page: Whether the page shows it too; its figure has room for two.
   """
 
   title: str
@@ -54,25 +56,31 @@ class NamedMethod(NamedTuple):
   entries: str
   any_representation: bool
   weights: tuple[str, ...] = ()
+  on_page: bool = False
 
 
 PERTURBATIONS: dict[str, Named] = {
   "adaptive-gaussian": Named("Gaussian noise", perturbations.adaptive_gaussian),
   "adaptive-uniform": Named("Uniform noise", perturbations.adaptive_uniform),
   "scaled-gaussian": Named(
-    "Gaussian noise, scaled", perturbations.scaled_gaussian, ("factors",), True
+    "Gaussian noise, scaled", perturbations.scaled_gaussian, ("factors",), True, False
   ),
   "standard-normal": Named("Standard normal noise", perturbations.standard_normal),
   "zeros": Named("Zeros", perturbations.zeros),
-  "constant": Named("One grey value", perturbations.constant, ("value",)),
+  "constant": Named(
+    "One grey value", perturbations.constant, ("value",), on_page=False
+  ),
   "mean": Named("Mean colour", perturbations.mean),
   "blur": Named("Blurred image", perturbations.blur, ("sigma",)),
   "infill": Named("Inpainting", perturbations.infill),
 }
 
 DISTORTIONS: dict[str, Named] = {
+  # The page's networks have probabilities, where this is the automatic one.
   "label-squared-error": Named(
-    "Squared change of the class's probability", distortions.label_squared_error
+    "Squared change of the class's probability",
+    distortions.label_squared_error,
+    on_page=False,
   ),
   "automatic": Named(
     "Squared change of the class's probability", distortions.automatic
@@ -103,8 +111,12 @@ INITIAL_MASKS: dict[str, Named] = {
 }
 
 METHODS: dict[str, NamedMethod] = {
-  "cartoonx": NamedMethod("CartoonX", methods.cartoonx, "wavelet coefficients", True),
-  "pixel-rde": NamedMethod("Pixel RDE", methods.pixel_rde, "pixels", False),
+  "cartoonx": NamedMethod(
+    "CartoonX", methods.cartoonx, "wavelet coefficients", True, on_page=True
+  ),
+  "pixel-rde": NamedMethod(
+    "Pixel RDE", methods.pixel_rde, "pixels", False, on_page=True
+  ),
   "smooth-pixel-rde": NamedMethod(
     "Smooth Pixel RDE", methods.smooth_pixel_rde, "pixels", False, ("total_variation",)
   ),

@@ -19,6 +19,7 @@ import numpy as np
 
 from cawe_jax.files.compilation import compilation_that_asks, tidy_compilation_cache
 from cawe_jax.files.decoding import Decoder
+from cawe_jax.methods.names import find
 from cawe_jax.playground import catalogue, messages, paths, signal_tasks, tasks
 from cawe_jax.playground.catalogue import Photograph
 from cawe_jax.playground.jobs import Caller, Check, Queue
@@ -151,7 +152,7 @@ class Answers:
     if (choice.sample is None) == (choice.upload is None):
       raise ValueError("image must have a sample or an upload, and not both")
     if choice.sample is not None:
-      return self.samples[catalogue.one_of("sample", choice.sample, self.samples)]
+      return find("sample", self.samples, choice.sample)
     photograph = self._uploads.get(choice.upload or "")
     if photograph is None:
       raise ValueError("upload is not kept any more; upload the image again")
@@ -233,7 +234,7 @@ def _mover(request: int, put: Put) -> Callable[[int], None]:
 
 
 def _check_drawing(request: messages.Predict | messages.FindMask) -> None:
-  catalogue.one_of("filling", request.filling, catalogue.FILLINGS)
+  find("filling", catalogue.PERTURBATIONS, request.filling)
   catalogue.check_draws(request.draws)
   catalogue.check_seed(request.seed)
 

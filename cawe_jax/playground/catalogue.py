@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ import pywt
 from cawe_jax import representations
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods import Method, names
-from cawe_jax.methods.names import Named
+from cawe_jax.methods.names import Named, NamedMethod, find
 from cawe_jax.playground.messages import (
   ClassProbability,
   Explain,
@@ -28,6 +28,8 @@ from cawe_jax.playground.settings import Settings, input_shape
 from cawe_jax.playground.uploads import MAX_UPLOAD_BYTES
 from cawe_jax.samples import sample_label, sample_names
 from cawe_jax.types import Perturbation
+
+Row = TypeVar("Row", Named, NamedMethod)
 
 
 class Photograph(NamedTuple):
@@ -56,30 +58,13 @@ class Wish(NamedTuple):
   seed: int
 
 
-def _offered(table: Mapping[str, Named], *keys: str) -> dict[str, Named]:
-  return {key: table[key] for key in keys}
+def _offered(table: Mapping[str, Row]) -> dict[str, Row]:
+  return {name: row for name, row in table.items() if row.on_page}
 
 
-PERTURBATIONS = _offered(
-  names.PERTURBATIONS,
-  "adaptive-gaussian",
-  "adaptive-uniform",
-  "mean",
-  "blur",
-  "infill",
-  "zeros",
-)
-FILLINGS = ("adaptive-gaussian", "mean", "blur", "infill")
-DISTORTIONS = _offered(
-  names.DISTORTIONS,
-  "automatic",
-  "l2",
-  "squared-l2",
-  "kl",
-  "reverse-kl",
-  "maximise-probability",
-  "maximise-label",
-)
+METHODS = _offered(names.METHODS)
+PERTURBATIONS = _offered(names.PERTURBATIONS)
+DISTORTIONS = _offered(names.DISTORTIONS)
 WAVELETS = {
   "haar": "Haar",
   "db2": "Daubechies 2",
@@ -91,8 +76,8 @@ WAVELETS = {
   "bior2.2": "Biorthogonal 2.2",
   "bior4.4": "Biorthogonal 4.4",
 }
-METHODS = ("cartoonx", "pixel-rde")
 DEFAULT_WAVELET, DEFAULT_LEVELS = "db3", 5
+DEFAULT_PERTURBATION, DEFAULT_DISTORTION = "adaptive-gaussian", "automatic"
 MULTIPLIERS = 0.1, 10_000.0
 SLIDER = tuple(float(f"{20 * 2 ** (k / 2):.3g}") for k in range(-8, 9))
 """Lagrange multipliers that the page's slider stops at: half octaves, 1.25 to 320."""
@@ -129,7 +114,6 @@ def make_catalogue(
       }
       for name, photograph in photographs.items()
     ],
-    "fillings": [{"name": n, "title": PERTURBATIONS[n].title} for n in FILLINGS],
     "perturbations": [
       {"name": name, "title": part.title} for name, part in PERTURBATIONS.items()
     ],
@@ -146,12 +130,13 @@ def make_catalogue(
         "name": name,
         "title": title(name),
         "unit": unit(name),
+        "has_wavelet": wishes[name].wavelet is not None,
         "lagrange_multiplier": wishes[name].lagrange_multiplier,
         "max_budget": num_entries(wishes[name], settings) - 1,
       }
       for name in METHODS
     ],
-    "defaults": wishes["cartoonx"]._asdict() | {"filling": FILLINGS[0], "draws": 8},
+    "defaults": wishes["cartoonx"]._asdict() | {"draws": 8},
     "slider": SLIDER,
     "limits": {
       "lagrange_multiplier": MULTIPLIERS,
@@ -178,32 +163,36 @@ def complete(request: Explain, settings: Settings) -> Wish:
     ValueError: One line that names the field, its value and what is allowed.
   """
   shape = input_shape(settings.classifier)
-  method = one_of("method", request.method, METHODS)
-  make = names.METHODS[method].make
+  row = find("method", METHODS, request.method)
   multiplier = request.lagrange_multiplier
   if multiplier is None:
-    multiplier = float(make().lagrange_multiplier)
+    multiplier = float(row.make().lagrange_multiplier)
   if not (math.isfinite(multiplier) and MULTIPLIERS[0] <= multiplier <= MULTIPLIERS[1]):
     raise ValueError(
       f"lagrange_multiplier is {multiplier}; allowed is {MULTIPLIERS[0]:g} to "
       f"{MULTIPLIERS[1]:g}"
     )
   wavelet, levels = request.wavelet, request.levels
-  if method == "cartoonx":
-    wavelet = one_of("wavelet", wavelet or DEFAULT_WAVELET, WAVELETS)
+  if row.any_representation:
+    wavelet = wavelet or DEFAULT_WAVELET
+    find("wavelet", WAVELETS, wavelet)
     most = max_levels(wavelet, shape)
     if levels is None:
       levels = min(DEFAULT_LEVELS, most)
     _check_integer("levels", levels, 1, most)
   else:
     wavelet = levels = None
+  perturbation = request.perturbation or DEFAULT_PERTURBATION
+  distortion = request.distortion or DEFAULT_DISTORTION
+  find("perturbation", PERTURBATIONS, perturbation)
+  find("distortion", DISTORTIONS, distortion)
   wish = Wish(
-    method,
+    request.method,
     multiplier,
     wavelet,
     levels,
-    one_of("perturbation", request.perturbation or FILLINGS[0], PERTURBATIONS),
-    one_of("distortion", request.distortion or "automatic", DISTORTIONS),
+    perturbation,
+    distortion,
     request.target,
     request.budget,
     check_seed(request.seed or 0),
@@ -215,7 +204,7 @@ def complete(request: Explain, settings: Settings) -> Wish:
 
 def make_method(wish: Wish, settings: Settings) -> Method:
   """The library's method for a wish."""
-  make = names.METHODS[wish.method].make
+  make = METHODS[wish.method].make
   method = make(
     wish.lagrange_multiplier,
     perturbation=make_perturbation(wish.perturbation),
@@ -246,12 +235,12 @@ def num_entries(wish: Wish, settings: Settings) -> int:
 
 def title(method: str) -> str:
   """A method's name as people write it."""
-  return names.METHODS[method].title
+  return METHODS[method].title
 
 
 def unit(method: str) -> str:
   """What a budget of this method counts."""
-  return names.METHODS[method].entries
+  return METHODS[method].entries
 
 
 def check_budget(budget: int, wish: Wish, settings: Settings) -> int:
@@ -267,17 +256,6 @@ def check_draws(draws: int) -> int:
 def check_seed(seed: int) -> int:
   """A seed."""
   return _check_integer("seed", seed, 0, MAX_SEED)
-
-
-def one_of(field: str, value: str, allowed: Any) -> str:
-  """A name that a table has.
-
-  Raises:
-    ValueError: It has not.
-  """
-  if value not in allowed:
-    raise ValueError(f"{field} is {value!r}; allowed are {', '.join(allowed)}")
-  return value
 
 
 def _check_integer(field: str, value: int, least: int, most: int) -> int:

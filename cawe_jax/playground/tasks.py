@@ -36,8 +36,6 @@ SHOWN_DRAWS = 8
 PROGRESS_SECONDS = 0.2
 """Least time between two looks at a run."""
 
-_LABEL_DISTORTIONS = ("automatic", "label-squared-error")
-
 Report = Callable[[Progress], None]
 
 

@@ -212,21 +212,21 @@ def test_a_signal_is_answered(page):
 
 
 REFUSED = {
-  "sample is 'other'": draw(image={"sample": "other"}),
+  "sample 'other' is unknown; allowed: ": draw(image={"sample": "other"}),
   "image must have a sample or an upload": draw(image={}),
   "upload is not kept any more": draw(image={"upload": "0" * 32}),
   "mask is not base64": draw(mask="*"),
   "mask has 2 bytes; an image of 32 x 32 pixels needs 128": draw(mask="AAA="),
-  "filling is 'zeros'": draw(filling="zeros"),
+  "filling 'constant' is unknown; allowed: ": draw(filling="constant"),
   "draws is 65; allowed is 1 to 64": draw(draws=65),
   "draws is 0": draw(draws=0),
   "seed is -1; allowed is 0 to 4294967295": draw(seed=-1),
-  "method is 'lime'": explain(method="lime"),
+  "method 'lime' is unknown; allowed: ": explain(method="lime"),
   "lagrange_multiplier is 0.0; allowed is 0.1 to 10000": explain(lagrange_multiplier=0),
-  "wavelet is 'db38'": explain(method="cartoonx", wavelet="db38"),
+  "wavelet 'db38' is unknown; allowed: ": explain(method="cartoonx", wavelet="db38"),
   "levels is 9; allowed is 1 to 2": explain(method="cartoonx", levels=9),
-  "perturbation is 'noise'": explain(perturbation="noise"),
-  "distortion is 'l1'": explain(distortion="l1"),
+  "perturbation 'noise' is unknown; allowed: ": explain(perturbation="noise"),
+  "distortion 'l1' is unknown; allowed: ": explain(distortion="l1"),
   "target is 5; allowed is 0 to 4": explain(target=5),
   "target is -1": explain(target=-1),
   "budget is 1024; allowed is 1 to 1023": explain(budget=1024),
@@ -251,7 +251,7 @@ def test_the_catalogue_names_what_there_is(client):
     == SHAPE
   )
   assert catalogue["defaults"]["distortion"] == "automatic"
-  for name in ("perturbations", "distortions", "wavelets", "methods", "fillings"):
+  for name in ("perturbations", "distortions", "wavelets", "methods"):
     assert all(entry["title"] for entry in catalogue[name])
 
 

@@ -12,7 +12,6 @@ import { createPanel, VIEWS } from "./explanation_panel.js";
 import { createLink } from "./link.js";
 import { createSlider } from "./lambda_slider.js";
 
-const METHODS = { cartoonx: "CartoonX", "pixel-rde": "Pixel RDE" };
 const REST = 400; // ms without a change before the server is asked
 
 /** Everything but the image and the multiplier; null is the server's default. */
@@ -34,8 +33,11 @@ export function mount(section, { connection, catalogue, images }) {
   let image = null;
   let seen = false;
 
-  const panels = Object.fromEntries(Object.entries(METHODS).map(([method, title]) =>
-    [method, createPanel(title, () => ask(method, true))]));
+  const methods = Object.fromEntries(
+    catalogue.methods.map((method) => [method.name, method]));
+  const names = Object.keys(methods);
+  const panels = Object.fromEntries(names.map((name) =>
+    [name, createPanel(methods[name].title, () => ask(name, true))]));
   const advanced = createAdvanced(catalogue, change);
   const slider = createSlider(
     catalogue.slider, catalogue.limits.lagrange_multiplier,
@@ -61,7 +63,7 @@ export function mount(section, { connection, catalogue, images }) {
     slider.set(state.lambda);
     advanced.set(state);
     link.set(state, image);
-    for (const method of Object.keys(METHODS)) {
+    for (const method of names) {
       running[method]?.cancel();
       panels[method].wait("");
     }
@@ -70,7 +72,7 @@ export function mount(section, { connection, catalogue, images }) {
 
   function askAll() {
     if (!seen) return;
-    for (const method of Object.keys(METHODS)) ask(method, false);
+    for (const method of names) ask(method, false);
   }
 
   async function ask(method, fresh) {
@@ -92,7 +94,7 @@ export function mount(section, { connection, catalogue, images }) {
 
   function question(method) {
     const { lambda, wavelet, levels, ...others } = state;
-    const wavelets = method === "cartoonx" ? { wavelet, levels } : {};
+    const wavelets = methods[method].has_wavelet ? { wavelet, levels } : {};
     return {
       type: "explain",
       image: image.source,

@@ -13,7 +13,7 @@ import {
   createHistory, listenToBrush, listenToShortcuts, paintSegment,
 } from "../painting.js";
 import { createMaskCanvas, keptPicture } from "./mask_canvas.js";
-import { createScoreboard, MACHINES } from "./scoreboard.js";
+import { createScoreboard } from "./scoreboard.js";
 
 /**
  * Mounts the figure.
@@ -25,7 +25,7 @@ export function mount(section, { connection, catalogue, images }) {
   const [size] = catalogue.image_size;
   const mask = new Uint8Array(size * size);
   const history = createHistory(mask);
-  const settings = { filling: catalogue.defaults.filling, draws: catalogue.defaults.draws, seed: 0 };
+  const settings = { filling: catalogue.defaults.perturbation, draws: catalogue.defaults.draws, seed: 0 };
   const brush = { radius: 14, value: 1, at: null };
   const shown = { image: null, picture: null };
   // What has been asked and answered for the image and the settings of now.
@@ -54,10 +54,12 @@ export function mount(section, { connection, catalogue, images }) {
   const predictButton = button("Predict", predict, { class: "primary" });
   const undoButton = button("Undo", undo);
   const redoButton = button("Redo", redo);
-  const scoreboard = createScoreboard({
+  const titleOf = (method) =>
+    catalogue.methods.find(({ name }) => name === method).title;
+  const scoreboard = createScoreboard(catalogue.methods, {
     start: search,
     cancel: (name) => answers.running[name]?.request.cancel(),
-    details: (name) => showOutcome(answers.machines[name], `${MACHINES[name]}’s mask`),
+    details: (name) => showOutcome(answers.machines[name], `${titleOf(name)}’s mask`),
   });
 
   listenToBrush(canvas, size, {
@@ -235,7 +237,7 @@ export function mount(section, { connection, catalogue, images }) {
         h("p", {}, budget),
         h("div", { class: "row fields" },
           field("The rest becomes", select(
-            titled(catalogue.fillings),
+            titled(catalogue.perturbations),
             settings.filling, (value) => change("filling", value))),
           numberField("Draws", ...catalogue.limits.draws, settings.draws, (value) => change("draws", value)),
           numberField("Seed", ...catalogue.limits.seed, settings.seed, (value) => change("seed", value))),

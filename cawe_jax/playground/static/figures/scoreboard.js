@@ -6,10 +6,8 @@
 
 import { button, formatNumber, h, lightbox, percent, plusMinus } from "../dom.js";
 
-export const MACHINES = { cartoonx: "CartoonX", "pixel-rde": "Pixel RDE" };
-const UNITS = { cartoonx: "wavelet coefficients", "pixel-rde": "pixels" };
-
 /**
+ * @param {Array<{name: string, title: string, unit: string}>} methods The machines.
  * @param {{start: function(string): void, cancel: function(string): void,
  *   details: function(string): void}} actions Each gets a machine's name.
  * @returns {{element: HTMLElement, render: function(object): void,
@@ -18,7 +16,8 @@ const UNITS = { cartoonx: "wavelet coefficients", "pixel-rde": "pixels" };
  *   `ready` says whether a machine may start. `advance(name, running)` shows how far a
  *   search is; its button stays the same, so that a click or the focus is not lost.
  */
-export function createScoreboard(actions) {
+export function createScoreboard(methods, actions) {
+  const titles = Object.fromEntries(methods.map(({ name, title }) => [name, title]));
   const cards = h("div", { class: "scoreboard" });
   const verdict = h("p", { class: "verdict", "aria-live": "polite" });
   const element = h("div", {},
@@ -31,8 +30,8 @@ export function createScoreboard(actions) {
       + "those that count."));
 
   function render({ you, machines, running, ready }) {
-    const rivals = Object.entries(MACHINES).map(([name, title]) =>
-      ({ name, title, result: machines[name], running: running[name] }));
+    const rivals = methods.map(({ name, title, unit }) =>
+      ({ name, title, unit, result: machines[name], running: running[name] }));
     const fair = rivals.filter(({ result }) => comparable(you, result));
     const best = Math.min(...[you, ...fair.map(({ result }) => result)]
       .filter(Boolean).map((result) => result.distortion));
@@ -44,13 +43,13 @@ export function createScoreboard(actions) {
   }
 
   function advance(name, running) {
-    const at = cards.querySelector(`[data-card="${MACHINES[name]}"]`);
+    const at = cards.querySelector(`[data-card="${titles[name]}"]`);
     const text = at?.querySelector(".running");
     if (!text) return; // of an older question
     text.textContent = running.text;
     at.querySelector("progress").value = running.share;
     if (running.picture) {
-      at.querySelector(".picture").replaceChildren(large(MACHINES[name], running.picture));
+      at.querySelector(".picture").replaceChildren(large(titles[name], running.picture));
     }
   }
 
@@ -61,8 +60,7 @@ function comparable(you, result) {
   return Boolean(you && result && you.budget === result.budget);
 }
 
-function machineCard({ name, title, result, running }, you, best, ready, actions) {
-  const unit = UNITS[name];
+function machineCard({ name, title, unit, result, running }, you, best, ready, actions) {
   const controls = running
     ? button("Cancel", () => actions.cancel(name))
     : button(result ? "Search again" : `Show ${title}’s mask`, () => actions.start(name),
