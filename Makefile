@@ -47,7 +47,8 @@ test-rounding: $(STAMP) ## the fast tests of numbers, rounded as an older proces
 
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
-	$(BIN)/python -m pytest -m "slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m "slow and not browser" \
+	  -n $(TEST_PROCESSES) --dist loadfile --durations=20
 
 test-browser: $(STAMP) ## the playground in a real browser, and behind nginx (installs both on Debian)
 	@{ command -v chromium && command -v nginx; } >/dev/null \

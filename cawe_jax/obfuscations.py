@@ -283,7 +283,5 @@ def _some_draws(
     outputs = classifier(stack.reshape(-1, *stack.shape[2:]))
     return stack, outputs.reshape(*keys.shape, -1)
 
-  # One call instead of several side by side, which would take longer to compile.
-  whole = Tile(tile.images, tile.draws * tile.calls)
   step = jnp.uint32(Stream.REPORT)
-  return stack_draws(part, whole, (problems, masks), problems.key, step, first, active)
+  return stack_draws(part, tile, (problems, masks), problems.key, step, first, active)

@@ -16,6 +16,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "jax-cac
 from jupyter_cache import get_cache  # noqa: E402
 from nbclient import NotebookClient  # noqa: E402
 from sphinx.util.inspect import TypeAliasForwardRef  # noqa: E402
+from sphinx.util.parallel import make_chunks  # noqa: E402
 
 import cawe_jax  # noqa: E402
 
@@ -45,7 +46,7 @@ myst_heading_anchors = 3
 # Notebooks and guides are run from an empty state, and one that fails fails the build.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 1800
 # A kernel has a minute to answer at first, which is too little on a busy machine.
 NotebookClient.__init__ = partialmethod(NotebookClient.__init__, startup_timeout=600)
 nb_merge_streams = True
@@ -75,12 +76,18 @@ def skip_fields(app, what, name, obj, skip, options):
   return skip or type(obj).__name__ == "_tuplegetter"
 
 
-def open_cache(app, env, names):
-  """Make the cache's tables before processes that read in parallel both try to."""
+def prepare_to_read(app, env, names):
+  """Let two processes read, each half of the notebooks.
+
+  A process reads some pages after one another. In the order of their names it would be
+  the same one that runs all notebooks. The cache's tables are made before both try to.
+  """
   get_cache(env.mystnb_config.execution_cache_path).get_cache_limit()
+  count = len(make_chunks(names, app.parallel))
+  names[:] = [name for first in range(count) for name in names[first::count]]
 
 
 def setup(app):
   """Called by Sphinx."""
-  app.connect("env-before-read-docs", open_cache)
+  app.connect("env-before-read-docs", prepare_to_read)
   app.connect("autodoc-skip-member", skip_fields)

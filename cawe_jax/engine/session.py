@@ -31,8 +31,9 @@ T = TypeVar("T")
 # accelerator wants many.
 _ROWS = {"cpu": 4}
 _ROWS_ELSEWHERE = 256
-# Calls side by side. Two keep cores busy that wait for a third of the time where there
-# is one. Each is compiled by itself, so that more would take longer to start.
+# Calls side by side, of steps alone. Two keep cores busy that wait for a third of the
+# time where there is one. Each is compiled by itself: a program that runs a few times
+# would take longer to compile than it saves.
 _CALLS = {"cpu": 2}
 
 
@@ -79,7 +80,8 @@ class Session:
     self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
     self.classifier = jax.device_put(classifier, self._everywhere)
     self.active = np.arange(self._padded_size()) < self.size
-    shape = programs.rows_of(self._tile(self.rows), self._share()), *batch.shape[1:]
+    tile = self._tile(self.rows, calls=1)
+    shape = programs.rows_of(tile, self._share()), *batch.shape[1:]
     num_outputs = programs.count_outputs(self.classifier, shape, batch.dtype)
     bound = method.bind(batch.shape[1:], num_outputs, self.output)
     self.method = jax.device_put(bound, self._everywhere)
@@ -119,7 +121,8 @@ class Session:
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.engine.programs.segment`; the carry stays padded."""
     batch = self.problems, self._weights, carry
-    carry, history = self.run(programs.segment, window, batch)
+    calls = _CALLS.get(jax.default_backend(), 1)
+    carry, history = self.run(programs.segment, window, batch, calls)
     return carry, self.crop(history)
 
   def assess(self, masks: Masks) -> Assessment:
@@ -136,20 +139,23 @@ class Session:
     batch = self.problems, self._weights.weights, self.pad(masks), self.active
     return self.crop(self.run(programs.assess, draws, batch))
 
-  def run(self, program: Callable, replicated: Any, batched: Any) -> Any:
+  def run(
+    self, program: Callable, replicated: Any, batched: Any, calls: int = 1
+  ) -> Any:
     """Run a program of :func:`cawe_jax.engine.programs.split_over_devices`.
 
     Args:
       program: It gets the method, the tile that fits, and the network.
       replicated: Goes to every device.
       batched: Padded, with a leading axis of images, which is split.
+      calls: How many calls of the network there are side by side, if they fit.
     """
     split = NamedSharding(self._mesh, SPLIT)
     replicated = jax.device_put(replicated, self._everywhere)
     batched = jax.device_put(batched, split)
 
     def in_calls(rows: int) -> Any:
-      static = self._tile(rows), self._mesh
+      static = self._tile(rows, calls), self._mesh
       return program(self.method, *static, self.classifier, replicated, batched)
 
     result, self.rows = halve_rows(in_calls, self.rows)
@@ -211,8 +217,7 @@ class Session:
 
     return jax.tree.map(pad, tree)
 
-  def _tile(self, rows: int) -> Tile:
-    calls = _CALLS.get(jax.default_backend(), 1)
+  def _tile(self, rows: int, calls: int) -> Tile:
     return fit_tile(rows, self._share(), self.num_draws, calls)
 
 
