@@ -18,6 +18,7 @@ only mean and variance matter, and the noise may be uniform.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -166,14 +167,17 @@ def target_of(ridge: Ridge) -> int:
 
 def search(ridge: Ridge, seeds: int) -> cawe.Explanation:
   """What :func:`cawe_jax.explain` finds for so many seeds of the noise, as a batch."""
-  return cawe.explain(
-    ridge.classifier(),
-    np.stack([ridge.image] * seeds),
-    ridge.method,
-    key=jax.random.key(0),
-    targets=target_of(ridge),
-    image_ids=range(seeds),
-  )
+  with warnings.catch_warnings():
+    # The table counts them, and some best masks are empty.
+    warnings.simplefilter("ignore", cawe.EmptyMaskWarning)
+    return cawe.explain(
+      ridge.classifier(),
+      np.stack([ridge.image] * seeds),
+      ridge.method,
+      key=jax.random.key(0),
+      targets=target_of(ridge),
+      image_ids=range(seeds),
+    )
 
 
 def open_session(ridge: Ridge, seeds: int, rows: int | None = None) -> Session:
