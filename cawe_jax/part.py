@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, dataclass_transform
 
 import jax
@@ -26,6 +26,43 @@ def setting(*, default: Any = dataclasses.MISSING) -> Any:
     default: The value where none is given; without it the field must be given.
   """
   return dataclasses.field(default=default, metadata={"static": True})
+
+
+def _register(cls: type[Part]) -> None:
+  """Make a class of parts a pytree: data are its children, settings its structure.
+
+  Not by ``register_dataclass``: for JAX 0.10 dataclasses of two classes have the same
+  structure if their settings are equal. A program of one part was then, now and then,
+  run for another (of 3,000 classes without settings, a sixth).
+  """
+  data, settings = (tuple(f.name for f in fields(cls)) for fields in (_data, _settings))
+
+  def children(part: Part) -> tuple[Any, ...]:
+    return tuple(getattr(part, name) for name in data)
+
+  def structure(part: Part) -> tuple[Any, ...]:
+    return tuple(getattr(part, name) for name in settings)
+
+  def with_keys(part: Part) -> tuple[Any, tuple[Any, ...]]:
+    keys = map(jax.tree_util.GetAttrKey, data)
+    return tuple(zip(keys, children(part), strict=True)), structure(part)
+
+  def make(values: tuple[Any, ...], children: Iterable[Any]) -> Part:
+    given = (*zip(settings, values, strict=True), *zip(data, children, strict=True))
+    return cls(**dict(given))
+
+  def flatten(part: Part) -> tuple[Any, tuple[Any, ...]]:
+    return children(part), structure(part)
+
+  jax.tree_util.register_pytree_with_keys(cls, with_keys, make, flatten)
+
+
+def _settings(part: Any) -> list[dataclasses.Field]:
+  return [f for f in dataclasses.fields(part) if f.metadata.get("static")]
+
+
+def _data(part: Any) -> list[dataclasses.Field]:
+  return [f for f in dataclasses.fields(part) if not f.metadata.get("static")]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting,))
@@ -51,8 +88,7 @@ class Part:
 
   def __init_subclass__(cls, **keywords: Any) -> None:
     super().__init_subclass__(**keywords)
-    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-    jax.tree_util.register_dataclass(made)
+    _register(dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
 
   def __post_init__(self) -> None:
     for field in _settings(self):
@@ -150,14 +186,6 @@ def name_of(part: object) -> str:
     given += [f"{key}={value!r}" for key, value in part.keywords.items()]
     return " ".join(f"{name_of(part.func)}({', '.join(given)})".split())
   return repr(part)
-
-
-def _settings(part: Any) -> list[dataclasses.Field]:
-  return [f for f in dataclasses.fields(part) if f.metadata.get("static")]
-
-
-def _data(part: Any) -> list[dataclasses.Field]:
-  return [f for f in dataclasses.fields(part) if not f.metadata.get("static")]
 
 
 def _canonical(value: Any, annotation: str) -> Any:

@@ -129,6 +129,25 @@ def test_settings_are_compared_by_value():
   assert solvers.aligned().name == solvers.aligned(outlier=2).name
 
 
+def test_a_program_of_one_class_is_never_run_for_another():
+  # If their class is not among what is compared, some of three hundred are mistaken for
+  # others: JAX's cache looks at a part of a hash before it compares.
+  classes = [type("numbered", (Part,), {"number": i}) for i in range(300)]
+  compiled = jax.jit(lambda part: part.number * jnp.ones(()))
+  assert [int(compiled(cls())) for cls in classes] == list(range(300))
+  shapes = [jax.eval_shape(lambda p: jnp.ones(p.number), cls()) for cls in classes]
+  assert [shape.shape for shape in shapes] == [(i,) for i in range(300)]
+
+
+def test_equal_settings_of_another_class_are_another_structure():
+  class of_ones_own(Part):
+    sigma: float = setting()
+
+  blur = jax.tree.structure(perturbations.blur(5.0))
+  assert blur == jax.tree.structure(perturbations.blur(5))
+  assert blur != jax.tree.structure(of_ones_own(5.0))
+
+
 def test_arrays_are_compared_by_identity():
   one = weights(0)
   assert completion(one) == completion(one)
