@@ -28,7 +28,7 @@ def base(name: str, variant: str) -> ConfigDict:
   """A config without methods and axes.
 
   Args:
-    name: Of the sweep, as its file is called.
+    name: The name of the sweep, which is that of its file.
     variant: One of ``VARIANTS``.
 
   Raises:

@@ -72,8 +72,9 @@ class Job(NamedTuple):
   """One compiled program's worth of a sweep.
 
   Attributes:
-    name: Of its folder: the method's key, then its values on the structural axes.
-    label: Of the method, for legends.
+    name: What its folder is called: the method's key, then its values on the
+      structural axes.
+    label: What legends call the method.
     axes: Its values on the structural axes, by name.
     settings: Every setting that is not in the grid.
     grid: Settings that are data, one dictionary for each grid point, at least one.

@@ -61,7 +61,7 @@ class Row(NamedTuple):
   Attributes:
     oracle: Which network.
     size: Side of the image in pixels.
-    dtype: Of everything.
+    dtype: The element type of parameters and images.
     errors: What was measured.
   """
 

@@ -165,7 +165,7 @@ def test_other_warnings_are_other_classes():
 @pytest.mark.parametrize(("num_steps", "least"), [(300, 0.85), (40, 0.3), (0, 0.0)])
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_suggested_keeps_something_of_digits(name, num_steps, least):
-  """Of networks that are sure, unsure and untrained."""
+  """Networks that are sure, unsure and untrained."""
   datasets = pytest.importorskip("sklearn.datasets")
   digits, labels = datasets.load_digits(return_X_y=True)
   images = (digits / 16).astype(np.float32).reshape(-1, 8, 8, 1)

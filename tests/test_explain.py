@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import jax.export
@@ -13,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SGD, SHAPE, flat, method
+from processes import run_python, with_devices
 
 from cawe_jax import explain, explain_path, penalties, schedules, stopping, waveletx
 from cawe_jax.engine import programs
@@ -359,17 +358,8 @@ def test_eight_devices_equal_one(sgd_batch, classifier, tmp_path):
   first, second = classifier.params
   np.savez(data, first=first, second=second)
   script = EIGHT_DEVICES.format(folder=os.path.dirname(__file__), data=data, out=out)
-  subprocess.run(
-    [sys.executable, "-c", script],
-    env={
-      **os.environ,
-      "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
-      + " --xla_force_host_platform_device_count=8",
-      "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    },
-    check=True,
-    timeout=300,
-  )
+  done = run_python(script, XLA_FLAGS=with_devices(8))
+  assert done.returncode == 0, done.stderr
   result = np.load(out)
   masks = tuple(result[f"arr_{i}"] for i in range(len(sgd_batch.mask)))
   check_ten_steps(

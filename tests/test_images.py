@@ -2,14 +2,13 @@
 
 import os
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
 import pytest
 from image_files import EIGHT_BITS, NOISE, RNG, chunk, decode, encode, one_line
 from PIL import Image
+from processes import run_python
 
 import cawe_jax
 from cawe_jax.files import images
@@ -197,4 +196,5 @@ def test_module_needs_neither_jax_nor_matplotlib():
     "import cawe_jax.files.images\n"
     "assert not {'jax', 'matplotlib'} & set(sys.modules)\n"
   )
-  subprocess.run([sys.executable, "-c", code], check=True)
+  done = run_python(code)
+  assert done.returncode == 0, done.stderr

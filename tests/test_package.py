@@ -3,13 +3,11 @@
 import ast
 import importlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 import cawe_jax
 
@@ -156,14 +154,7 @@ assert loaded("matplotlib") and not loaded("matplotlib.pyplot")
 
 
 def test_imports_are_silent_change_nothing_and_bring_little(tmp_path):
-  result = subprocess.run(
-    [sys.executable, "-c", IMPORT],
-    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+  result = run_python(IMPORT, cwd=tmp_path)
   assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
   assert list(tmp_path.iterdir()) == []
 

@@ -52,7 +52,7 @@ def test_a_wrong_network_fails():
 
 @pytest.mark.parametrize("name", IMAGENET_NAMES)
 def test_published_facts(name):
-  """Of the weights that each row of the registry names."""
+  """What publishers say of the weights that each row of the registry names."""
   info = classifier_info(name)
   if info.checkpoint:
     weights = oracles.torchvision().models.get_model_weights(name)["IMAGENET1K_V1"]

@@ -11,7 +11,7 @@ HALF = np.full((2, 4), 0.5, np.float32)
 
 
 def looks(steps, vanished=0.33, slope=1e-3):
-  """Of each ``(mask, value, promise)`` the speed of a fall, and where it must end.
+  """For each ``(mask, value, promise)``: how fast it may fall, and where it must end.
 
   The promise is of all entries. An update of -1 would empty any mask.
   """

@@ -75,6 +75,14 @@ def test_rows_are_halved_until_memory_suffices(little_memory, classifier):
   assert found.rate.max() < 1
 
 
+@pytest.mark.parametrize("name", ["prepare", "assess", "evaluate"])
+def test_what_runs_a_few_times_holds_the_network_once(name, little_memory, classifier):
+  tiles = little_memory(name, limit=16)
+  explain(classifier, IMAGES, METHOD, key=KEY, rows=4)
+  assert tiles
+  assert all(calls == 1 for _, _, calls in tiles)
+
+
 def test_one_row_that_does_not_fit_is_an_error(little_memory, classifier):
   tiles = little_memory("segment", limit=0)
   with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):

@@ -1,15 +1,12 @@
 """Shapes in signatures: held in every run of the tests, and in no user's process."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError, install_import_hook
 from objectives import instance_of
+from processes import run_python
 
 from cawe_jax import (
   Classifier,
@@ -104,7 +101,10 @@ def test_a_result_without_an_axis_is_an_error_in_tests(tmp_path, monkeypatch):
 
 def test_in_fast_tests_types_and_ranks_meet_only_where_the_code_says_how(request):
   if "not slow" not in request.config.getoption("markexpr"):
-    pytest.skip("slow tests have the rules that users have")
+    # With slow tests among them, all have the rules that users have.
+    assert jax.config.jax_numpy_dtype_promotion == "standard"
+    assert jax.config.jax_numpy_rank_promotion == "allow"
+    return
   with pytest.raises(jax.dtypes.TypePromotionError):
     jnp.zeros(2, jnp.int32) + jnp.zeros(2, jnp.float32)
   with pytest.raises(ValueError, match="rank_promotion"):
@@ -129,13 +129,6 @@ print(distortions.squared_l2(jnp.zeros(2), jnp.zeros(1), 0))
 def test_nothing_is_checked_in_a_users_process(tmp_path):
   with pytest.raises(TypeCheckError):
     distortions.squared_l2(jnp.zeros(2), jnp.zeros(1), 0)
-  result = subprocess.run(
-    [sys.executable, "-c", USERS],
-    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
+  result = run_python(USERS, cwd=tmp_path)
   # Two probabilities of 1/2 are compared with a single one of 1.
   assert (result.stdout, result.stderr) == ("0.5\n", "")

@@ -95,7 +95,7 @@ def warn(explanation: Explanation, stacklevel: int) -> None:
   """Warn, once and in one sentence, of masks that keep (almost) nothing.
 
   Args:
-    explanation: Of one image or of B.
+    explanation: The explanation of one image, or of a batch of B.
     stacklevel: As for ``warnings.warn``, counted from the caller of this function.
   """
   if text := _sentence(explanation):
@@ -108,7 +108,7 @@ def warn_of_retaining(
   """Warn, once, of masks that keep (almost) nothing and yet retain enough.
 
   Args:
-    explanation: Of B images.
+    explanation: The explanation of a batch of B images.
     reached: Which retain enough, ``[B]``.
     stacklevel: As for :func:`warn`.
   """

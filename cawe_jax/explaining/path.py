@@ -212,7 +212,7 @@ class _Step(NamedTuple):
 
   Attributes:
     found: Masks, steps and history.
-    evaluations: Of the network, ``[B]``.
+    evaluations: The number of passes through the network, ``[B]``.
     multiplier: ``[B]``.
   """
 

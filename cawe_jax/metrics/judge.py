@@ -36,7 +36,7 @@ class Judged(NamedTuple):
     perturbation: What replaced masked entries in the search; None for an attribution,
       where a metric takes adaptive Gaussian noise.
     targets: The class of each image, ``[B]``.
-    key: Of all noise of the metric.
+    key: The key from which a metric draws its noise.
     image_ids: As for :func:`cawe_jax.explain`, or None.
   """
 

@@ -93,7 +93,7 @@ class _Sizes(NamedTuple):
   """What is remembered of the sizes of earlier steps' gradients.
 
   Attributes:
-    directions: Of these steps.
+    directions: What is remembered of their directions.
     usual: Long running mean of the sizes.
     whole: Running mean of the sizes.
     left: The same of what shortening left of them.

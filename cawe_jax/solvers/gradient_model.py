@@ -95,7 +95,7 @@ def follow_direction(
     decay: The decay of the running means of direction, factor and residual, in (0, 1).
     caution: c for z and the factor, at least 0, as the next.
     residual_caution: c for the bend and r.
-    floor: Of the pace at which the mask will move, see :func:`.pace`.
+    floor: The least pace at which the mask will move, see :func:`.pace`.
 
   References:
     Breiman, Better subset regression using the nonnegative garrote, 1995.

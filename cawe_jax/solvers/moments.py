@@ -74,7 +74,7 @@ class Fit(NamedTuple):
   Attributes:
     x: Mean of x.
     y: Mean of y.
-    slope: Of y, shrunk.
+    slope: The slope of y against x, shrunk.
     slope_error: Its squared standard error, before it was shrunk.
     error: Squared standard error of the mean of y for a given x.
   """

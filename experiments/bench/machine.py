@@ -45,7 +45,7 @@ def floor_milliseconds(repeats: int = 7, precision: str = "float32") -> float:
   """Milliseconds of ``GFLOP`` at the best rate of a large matrix product.
 
   Args:
-    repeats: Of which the fastest counts.
+    repeats: How often it is run; the fastest run counts.
     precision: A key of ``PRECISIONS``.
   """
   # Large enough for a GPU's rate; on two CPU cores that would take a minute.

@@ -46,8 +46,8 @@ def open_network(text: str, folder: Path | None, count: int) -> Network:
 
   Args:
     text: ``NAMES``.
-    folder: Of photographs; ``digits`` needs none.
-    count: Of images.
+    folder: The folder of photographs; ``digits`` needs none.
+    count: How many images.
 
   Raises:
     SystemExit: There is no such network, no folder, or no image that it is sure of.
@@ -67,7 +67,7 @@ def open_network(text: str, folder: Path | None, count: int) -> Network:
 
 
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
-"""Of MobileNetV1's depthwise layers."""
+"""The strides of MobileNetV1's depthwise layers."""
 
 
 class MobileNetV1(nn.Module):

@@ -48,7 +48,7 @@ class Row(NamedTuple):
   Attributes:
     ratios: Exact objective over the optimum, for each seed, in order of size.
     empty: How many seeds returned the empty mask.
-    doubtful: Of how many the check of optimality says that they may not be the best.
+    doubtful: The number of masks that the check of optimality doubts.
   """
 
   ratios: np.ndarray

@@ -50,7 +50,7 @@ class Published(NamedTuple):
   """A stored result.
 
   Attributes:
-    score: Of the final mask, on the fresh draws.
+    score: What the final mask is worth on fresh draws.
     history: Noisy objective of every step.
     evaluations: Spent.
   """
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def check_torch(network: str, settings: Sequence[str]) -> None:
-  """Refuse what PyTorch's reference does not compute.
+  """Refuse networks and settings that the reference in PyTorch does not have.
 
   Raises:
     SystemExit: A network that is not EfficientNet-Lite0, a method that is not CartoonX.

@@ -50,7 +50,7 @@ class Result(NamedTuple):
   """One photograph and one recipe, against the published algorithm.
 
   Attributes:
-    ratio: Of the recipe's objective to the published one.
+    ratio: The recipe's objective over the published one.
     error: Standard error of the difference, from the same draws, over the published.
     evaluations: The recipe's.
     seconds: The recipe's.
@@ -77,11 +77,11 @@ class Row(NamedTuple):
 
   Attributes:
     published: The published algorithm's results, seed by seed.
-    results: Of the tuned recipe, with more and more evaluations.
+    results: What the tuned recipe found, with more and more evaluations.
     gains: For every seed two numbers: by how much the objective falls from the fewest
       evaluations to the most, and the standard error of that, both in units of the
       published objective.
-    adam: Of ``ADAM``, where it was asked for.
+    adam: What ``ADAM`` found, where it was asked for.
   """
 
   published: list[Published]

@@ -93,11 +93,11 @@ def start(
   Args:
     network: Images ``[N, 3, H, W]`` in [0, 1] to logits; all runs on its device.
     image: ``[H, W, 3]`` in [0, 1].
-    lagrange_multiplier: Of the rate ``||s||_1 / k``.
+    lagrange_multiplier: The weight of the rate ``||s||_1 / k``.
     noise: A key of ``NOISES``; its mean and deviation are those of each noise group.
     num_draws: Per step.
-    step_size: Of Adam.
-    seed: Of all noise.
+    step_size: Adam's step size.
+    seed: The seed of all noise.
   """
   torch.manual_seed(seed)
   device = next(network.parameters()).device

@@ -167,30 +167,24 @@ def target_of(ridge: Ridge) -> int:
 
 def search(ridge: Ridge, seeds: int) -> cawe.Explanation:
   """What :func:`cawe_jax.explain` finds for so many seeds of the noise, as a batch."""
+  what, how = _question(ridge, seeds)
   with warnings.catch_warnings():
     # The table counts them, and some best masks are empty.
     warnings.simplefilter("ignore", cawe.EmptyMaskWarning)
-    return cawe.explain(
-      ridge.classifier(),
-      np.stack([ridge.image] * seeds),
-      ridge.method,
-      key=jax.random.key(0),
-      targets=target_of(ridge),
-      image_ids=range(seeds),
-    )
+    return cawe.explain(*what, **how)
 
 
 def open_session(ridge: Ridge, seeds: int, rows: int | None = None) -> Session:
   """The image on the devices, once for each seed of the noise, as in :func:`search`."""
-  return Session(
-    ridge.classifier(),
-    np.stack([ridge.image] * seeds),
-    ridge.method,
-    key=jax.random.key(0),
-    targets=target_of(ridge),
-    image_ids=range(seeds),
-    rows=rows,
-  )
+  what, how = _question(ridge, seeds)
+  return Session(*what, **how, rows=rows)
+
+
+def _question(ridge: Ridge, seeds: int) -> tuple[tuple, dict[str, Any]]:
+  """The network, the images and the method; and the noise and the targets, by name."""
+  what = ridge.classifier(), np.stack([ridge.image] * seeds), ridge.method
+  noise = {"key": jax.random.key(0), "image_ids": range(seeds)}
+  return what, {**noise, "targets": target_of(ridge)}
 
 
 def false_alarms(ridge: Ridge, best: Optimum, seeds: int) -> int:

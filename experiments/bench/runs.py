@@ -97,8 +97,8 @@ class Run(NamedTuple):
   Attributes:
     mask: What it found, with a leading axis of 1.
     score: On the fresh draws.
-    seconds: Of the steps and the choice of the mask, compilation apart; of several
-      seeds each has its share.
+    seconds: The time of the steps and of choosing the mask, compilation apart; of
+      several seeds each has its share.
     evaluations: Draws, forward and backward.
     history: Noisy objective of every step.
   """

@@ -30,7 +30,7 @@ def write_report(config: ConfigDict, jobs: Sequence[Job], store: Store) -> list[
   """Write ``WORKDIR/report``.
 
   Args:
-    config: Of the sweep; ``config.report.figures`` names entries of ``FIGURES``.
+    config: The config; ``config.report.figures`` names entries of ``FIGURES``.
     jobs: All jobs, done.
     store: The sweep's folder.
 

@@ -10,7 +10,7 @@ def explained_image(result: dict[str, np.ndarray], point: int) -> np.ndarray:
   """The explanation at one grid point as people look at it.
 
   Args:
-    result: Of task ``explain`` or ``rank``.
+    result: A result of the task ``explain`` or ``rank``.
     point: Index of the grid point.
 
   Returns:

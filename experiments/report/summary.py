@@ -30,7 +30,7 @@ FRACTIONS = (0.01, 0.05, 0.1, 0.5)
 
 
 class Mean(NamedTuple):
-  """Of the photographs where a number is defined."""
+  """A mean over the photographs where a number is defined."""
 
   value: float
   standard_error: float
@@ -44,15 +44,15 @@ class Row(NamedTuple):
   """One job at one grid point.
 
   Attributes:
-    label: Of the method.
+    label: What legends call the method.
     name: The method and its place on all axes, in one line.
     job: Name of the job.
     point: Index of the grid point.
     axes: Its value on every axis of the sweep.
     num_images: Photographs explained.
     numbers: Means by name.
-    seconds: Of one explanation, compilation apart; NaN if no batch was timed.
-    compile_seconds: Of the whole job.
+    seconds: The time of one explanation, compilation apart; NaN if no batch was timed.
+    compile_seconds: How long the whole job compiled.
     evaluations: Passes through the network that the method's recipe asks for; None
       where others are done too, and for rankings.
   """
@@ -154,7 +154,7 @@ def _evaluations(job: Job, results: list[dict[str, np.ndarray]]) -> int | None:
 
 
 def percent(value: float) -> str:
-  """Of a share, without decimals.
+  """A share in per cent, without decimals.
 
   Example:
     >>> percent(0.876), percent(math.nan)

@@ -1,8 +1,6 @@
 """Parameters and images on one of several devices, as `explain` takes them."""
 
-import os
-import subprocess
-import sys
+from processes import run_python
 
 SCRIPT = """
 import jax
@@ -57,14 +55,9 @@ for name in expected:
 
 
 def test_the_second_of_two_devices_is_as_good_as_any():
-  subprocess.run(
-    [sys.executable, "-c", SCRIPT],
-    env={
-      **os.environ,
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-      "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    },
-    check=True,
-    timeout=300,
+  done = run_python(
+    SCRIPT,
+    XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    JAX_DISABLE_MOST_OPTIMIZATIONS="1",
   )
+  assert done.returncode == 0, done.stderr

@@ -2,14 +2,13 @@
 
 import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run_python, with_devices
 
 from cawe_jax import Classifier
 from cawe_jax.attribution import samples
@@ -137,17 +136,8 @@ for size in (3, 6):
 def test_four_devices_equal_one(tmp_path):
   assert jax.device_count() == 1
   script = FOUR_DEVICES.format(folder=os.path.dirname(__file__))
-  subprocess.run(
-    [sys.executable, "-c", script, str(tmp_path)],
-    env={
-      **os.environ,
-      "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
-      + " --xla_force_host_platform_device_count=4",
-      "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    },
-    check=True,
-    timeout=300,
-  )
+  done = run_python(script, tmp_path, XLA_FLAGS=with_devices(4))
+  assert done.returncode == 0, done.stderr
   # Fewer images than devices, and images that do not divide.
   for size in (3, 6):
     one = evaluate(everything(5), CLASSIFIER, batch_of(size))["values"]

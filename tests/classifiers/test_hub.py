@@ -2,14 +2,13 @@
 
 import hashlib
 import http.server
-import os
 import socket
-import subprocess
 import sys
 import threading
 import types
 
 import pytest
+from processes import run_python
 
 from cawe_jax.classifiers import hub
 from cawe_jax.files import writing as files
@@ -167,15 +166,9 @@ except ValueError as error:
 
 
 def run_script(script, tmp_path, **variables):
-  environment = {**os.environ, "HF_HOME": str(tmp_path), **variables}
-  return subprocess.run(
-    [sys.executable, "-c", script],
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=True,
-    timeout=600,
-  )
+  done = run_python(script, HF_HOME=str(tmp_path), **variables)
+  assert done.returncode == 0, done.stderr
+  return done
 
 
 @pytest.mark.slow

@@ -1,13 +1,10 @@
 """The bridge to PyTorch: values, gradients and explanations equal PyTorch's."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run_python, with_devices
 
 from cawe_jax import Classifier, explain, pixel_rde
 from cawe_jax.classifiers import check_classifier, from_torch, in_bfloat16
@@ -140,9 +137,8 @@ key = jax.random.key(0)
 found = cawe.explain(from_torch(net, 224), images, method, key=key, rows=8)
 assert np.isfinite(found.objective).all()
 """
-  flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-  environment = os.environ | {"XLA_FLAGS": flags}
-  subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+  done = run_python(code, XLA_FLAGS=with_devices(4))
+  assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -5,9 +5,12 @@ import gc
 
 import jax
 import pytest
+import safetensors.numpy
 from shell_runs import NAMES, QUICK, SIZE, write_figure, write_photo
+from tiny_checkpoint import TENSORS, TINY
 
 import cawe_jax
+from cawe_jax.classifiers import registry
 from cawe_jax.cli import main, results
 
 
@@ -62,5 +65,35 @@ def explain(tmp_path, capsys):
     assert "Traceback" not in captured.err
     errors = [x for x in captured.err.splitlines() if x.startswith("cawe: error: ")]
     return code, captured.out.splitlines(), errors
+
+  return call
+
+
+@pytest.fixture
+def tiny_architecture(monkeypatch):
+  """``tiny`` among the networks of the registry, and no real figures."""
+  monkeypatch.setitem(registry._INFO, "tiny", TINY)
+  monkeypatch.setattr(results, "draw", write_figure)
+  folder = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", folder)
+
+
+@pytest.fixture
+def weights(tmp_path):
+  path = tmp_path / "weights.safetensors"
+  safetensors.numpy.save_file(TENSORS, path)
+  return path
+
+
+@pytest.fixture
+def run(capsys):
+  """Exit code, lines of the output, lines of the errors."""
+
+  def call(*arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out.splitlines(), captured.err.splitlines()
 
   return call

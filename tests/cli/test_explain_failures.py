@@ -1,11 +1,8 @@
 """What goes wrong is one line; what was finished is kept."""
 
 import dataclasses
-import os
 import re
 import struct
-import subprocess
-import sys
 import zlib
 
 import hostile_images
@@ -14,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run_python
 from shell_runs import QUICK, names_in, write_photo
 
 import cawe_jax
@@ -266,16 +264,8 @@ def test_a_platform_that_is_not_here(command, error, tmp_path, monkeypatch, caps
 
 
 def test_the_real_message_of_jax(tmp_path):
-  environment = {**os.environ, "JAX_PLATFORMS": "abacus"}
   code = "import sys; from cawe_jax.cli import main; sys.exit(main(['explain', 'x']))"
-  run = subprocess.run(
-    [sys.executable, "-c", code],
-    env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  run = run_python(code, cwd=tmp_path, JAX_PLATFORMS="abacus")
   assert (run.returncode, run.stdout) == (2, "")
   (line,) = run.stderr.splitlines()
   assert line.startswith(f"cawe: error: {PLATFORM}abacus: Unable to initialize backend")
@@ -307,12 +297,7 @@ def test_the_command_is_done_with_hostile_images_in_time(tmp_path):
   ):
     path = tmp_path / make.__name__
     path.write_bytes(make())
-    done = subprocess.run(
-      [sys.executable, "-c", MEASURED, str(path), "--quiet"],
-      cwd=tmp_path,
-      capture_output=True,
-      text=True,
-    )
+    done = run_python(MEASURED, path, "--quiet", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "takes more than 5 s" in line

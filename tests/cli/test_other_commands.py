@@ -1,13 +1,12 @@
 """The commands `figure` and `list`, and what `cawe` says of itself."""
 
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
+from processes import run_python
 from shell_runs import SIZE
 
 import cawe_jax
@@ -101,8 +100,7 @@ def test_version_and_help_do_not_wait_for_jax():
     "  assert not {'jax', 'numpy', 'matplotlib', 'rich'} & set(sys.modules)\n"
   )
   for argument in ("--version", "--help"):
-    command = [sys.executable, "-c", code, argument]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = run_python(code, argument)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -4,171 +4,21 @@ A network of one matrix stands for the large ones: it takes the same way through
 registry, and what it computes is known.
 """
 
-import collections
-import hashlib
 import json
-import os
-import pickle
 
-import flax.linen as nn
-import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from checkpoint_files import legacy, tensor
 from PIL import Image
-from shell_runs import write_figure
+from tiny_checkpoint import RNG, RULE, TENSORS, TINY, digest, refused
 
 import cawe_jax
 from cawe_jax.classifiers import hub, registry
-from cawe_jax.classifiers.conversion import plain
-from cawe_jax.classifiers.converted import read_converted
-from cawe_jax.classifiers.published import ClassifierInfo
-from cawe_jax.cli import classifiers, main, results
-from cawe_jax.files.images import Resize
+from cawe_jax.cli import classifiers
 
-RULE = Resize(40, "bilinear")
-RNG = np.random.default_rng(0)
-TENSORS = {
-  "fc.weight": RNG.normal(0, 1, (1000, 3)).astype(np.float32),
-  "fc.bias": RNG.normal(0, 1, 1000).astype(np.float32),
-}
+pytestmark = pytest.mark.usefixtures("tiny_architecture")
 QUICK = ["--wavelet=haar", "--levels=2", "--steps=2", "--draws=2", "--preset=fast"]
-
-
-class MeanColour(nn.Module):
-  """Linear in the mean colour."""
-
-  num_classes: int = 1000
-
-  @nn.compact
-  def __call__(self, images):
-    return nn.Dense(self.num_classes, name="classifier")(images.mean((1, 2)))
-
-
-TINY = ClassifierInfo(
-  name="tiny",
-  module=MeanColour(),
-  layouts={"torchvision": lambda module: {"classifier": plain("fc")}},
-  input_size=32,
-  resize=RULE,
-  top1=0.1,
-  source="https://example.org",
-)
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-  monkeypatch.setitem(registry._INFO, "tiny", TINY)
-  monkeypatch.setattr(results, "draw", write_figure)
-  folder = jax.config.jax_compilation_cache_dir
-  yield
-  jax.config.update("jax_compilation_cache_dir", folder)
-
-
-@pytest.fixture
-def weights(tmp_path):
-  path = tmp_path / "weights.safetensors"
-  safetensors.numpy.save_file(TENSORS, path)
-  return path
-
-
-@pytest.fixture
-def run(capsys):
-  """Exit code, lines of the output, lines of the errors."""
-
-  def call(*arguments):
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return code, captured.out.splitlines(), captured.err.splitlines()
-
-  return call
-
-
-def refused(outcome, message):
-  code, printed, errors = outcome
-  assert (code, printed) == (2, [])
-  (line,) = errors
-  assert line.startswith("cawe: error: ")
-  assert message in line
-
-
-def digest(path):
-  return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-# ---- cawe convert ----
-
-
-def test_a_converted_file_is_the_same_network(run, weights, tmp_path):
-  out = tmp_path / "tiny.safetensors"
-  code, printed, errors = run("convert", weights, "--architecture=tiny", "--out", out)
-  assert (code, errors) == (0, [])
-  logits = TENSORS["fc.weight"].sum(1) / 2 + TENSORS["fc.bias"]
-  assert printed == [
-    "tiny: 4,000 parameters in 2 arrays",
-    f"from {weights}, SHA-256 {digest(weights)}",
-    f"to   {out}, SHA-256 {digest(out)}",
-    f"check: 1000 finite logits of a grey image, from {logits.min():.2f} to "
-    f"{logits.max():.2f}",
-  ]
-  assert read_converted(out, "tiny").source_sha256 == digest(weights)
-  image = RNG.random((1, 32, 32, 3), dtype=np.float32)
-  expected = image.mean((1, 2)) @ TENSORS["fc.weight"].T + TENSORS["fc.bias"]
-  for path in (weights, out):
-    classifier = registry.load_classifier("tiny", path)
-    np.testing.assert_allclose(classifier(image), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_convert_replaces_nothing_unasked(run, weights, tmp_path):
-  out = tmp_path / "tiny.safetensors"
-  out.write_bytes(b"precious")
-  arguments = ("convert", weights, "--architecture=tiny", "--out", out)
-  refused(run(*arguments), "exists; --force replaces it")
-  assert out.read_bytes() == b"precious"
-  assert run(*arguments, "--force")[0] == 0
-  assert read_converted(out, "tiny").architecture == "tiny"
-
-
-def test_what_convert_refuses(run, weights, tmp_path):
-  exploit = tmp_path / "exploit.pth"
-  call = collections.namedtuple("Call", "function arguments")
-  call.__reduce__ = lambda self: (os.mkdir, (str(tmp_path / "MARK"),))
-  exploit.write_bytes(pickle.dumps(call(1, 2), 2))
-  short, broken, done = (tmp_path / f"{i}.safetensors" for i in range(3))
-  safetensors.numpy.save_file({"fc.weight": TENSORS["fc.weight"][:9]}, short)
-  broken_tensors = {**TENSORS, "fc.bias": TENSORS["fc.bias"] * np.float32(np.nan)}
-  safetensors.numpy.save_file(broken_tensors, broken)
-  assert run("convert", weights, "--architecture=tiny", "--out", done)[0] == 0
-  out = tmp_path / "out.safetensors"
-  for checkpoint, name, target, message in [
-    (exploit, "tiny", out, "refused to load"),
-    (short, "tiny", out, "missing: fc.bias; misshapen: fc.weight is (9, 3)"),
-    (broken, "tiny", out, "logits of a grey image are not finite, so nothing was"),
-    (done, "tiny", out, "has been converted already"),
-    (tmp_path / "none", "tiny", out, "cannot be read (No such file or directory)"),
-    (tmp_path, "tiny", out, "cannot be read (Is a directory)"),
-    (weights, "resnet", out, "classifier 'resnet' is unknown; allowed: "),
-    (weights, "tiny", tmp_path / "out.pth", "must end with .safetensors"),
-    (weights, "tiny", tmp_path / "no" / out.name, "its folder does not exist"),
-  ]:
-    outcome = run("convert", checkpoint, f"--architecture={name}", "--out", target)
-    refused(outcome, message)
-  names = {path.name for path in tmp_path.iterdir()}
-  assert names == {
-    *("weights.safetensors", "exploit.pth"),
-    *("0.safetensors", "1.safetensors", "2.safetensors"),
-  }
-
-
-def test_convert_needs_an_architecture_and_a_file(run, capsys):
-  for arguments in (["x.pth"], ["x.pth", "--out=y.safetensors"]):
-    with pytest.raises(SystemExit) as error:
-      run("convert", *arguments)
-    assert error.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("cawe: error: the following arguments are required: ")
 
 
 # ---- cawe explain --weights ----

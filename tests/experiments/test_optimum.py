@@ -62,52 +62,46 @@ def test_no_entry_of_the_best_mask_gains_by_going(name):
       assert exact.objective(near)[0] >= value - 1e-9 * abs(value)
 
 
-def slow(name):
-  return pytest.param(name, marks=pytest.mark.slow)
+def slow(*case):
+  return pytest.param(*case, marks=pytest.mark.slow)
+
+
+# The most that the median of the seeds and the worst of them may be over the optimum.
+NEAR, NEARLY = (1.05, 1.15), (1.15, 1.25)
 
 
 @pytest.mark.parametrize(
-  "name",
+  ("name", "limits"),
   [
     # A brake or a guard at a share of the empty mask's distortion ends at 1.3 to 2.
-    "linear, multiplier 10",
-    slow("another network, 10"),
-    slow("and another, 10"),
+    ("linear, multiplier 10", NEAR),
+    slow("another network, 10", NEAR),
+    slow("and another, 10", NEAR),
     # Without the bend of the gradient 1.17 and more.
-    "another network",
-    slow("linear, .1"),
-    slow("Haar"),
-    slow("db3, colours, 32 pixels"),
-    slow("linear, 400: empty"),
-    slow("one decisive entry"),
+    ("another network", NEAR),
+    slow("linear, .1", NEAR),
+    slow("Haar", NEAR),
+    slow("db3, colours, 32 pixels", NEAR),
+    slow("linear, 400: empty", NEAR),
+    slow("one decisive entry", NEAR),
+    # docs/benchmarks.md has medians of 1.05 to 1.12 of eight seeds, the worst 1.20. The
+    # search before ended at 1.37, the one before that at 2.5.
+    slow("64 pixels", NEARLY),
+    slow("quadratic", NEARLY),
+    slow("distortion with a kink", NEARLY),
+    slow("margin, .3", NEARLY),
+    slow("margin, 2", NEARLY),
+    slow("margin, Haar", NEARLY),
+    slow("either of two halves", NEARLY),
   ],
 )
-def test_the_default_finds_the_best_mask_whatever_the_seed(name):
+def test_the_default_comes_near_the_best_mask_whatever_the_seed(name, limits):
   row = measured(name)
-  assert np.median(row.ratios) < 1.05
-  assert row.ratios[-1] < 1.15
+  median, worst = limits
+  assert np.median(row.ratios) < median
+  assert row.ratios[-1] < worst
   # Nothing is better than the best.
   assert row.ratios[0] >= 1 - 1e-6
-
-
-@pytest.mark.parametrize(
-  "name",
-  [
-    slow("64 pixels"),
-    slow("quadratic"),
-    slow("distortion with a kink"),
-    slow("margin, .3"),
-    slow("margin, 2"),
-    slow("margin, Haar"),
-    slow("either of two halves"),
-  ],
-)
-def test_where_it_does_not_it_comes_near(name):
-  # docs/benchmarks.md has medians of 1.05 to 1.12 of eight seeds, the worst 1.20. The
-  # search before ended at 1.37, the one before that at 2.5.
-  row = measured(name)
-  assert np.median(row.ratios) < 1.15
-  assert row.ratios[-1] < 1.25
 
 
 def measured(name, seeds=4):

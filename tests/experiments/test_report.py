@@ -6,10 +6,19 @@ import struct
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from planted import (
+  HOSTILE,
+  IMAGES,
+  POINTS,
+  common_keys,
+  explained,
+  make_config,
+  plant,
+  plant_curves,
+  plant_explanations,
+)
 from scipy import stats
 
-from configs import common
 from experiments.axes import expand
 from experiments.report import write_report
 from experiments.report.figures import FIGURES
@@ -23,89 +32,15 @@ from experiments.report.tables import (
 )
 from experiments.store import open_store
 
-HOSTILE = "<script>alert('x')</script> | a\\b & \"c\" $x$"
-POINTS, STEPS, IMAGES = 2, 3, 4
-TIMING = {"compile_seconds": 1.5, "num_points": POINTS, "devices": ["cpu"]}
-
-
-def common_keys(number, selected=True):
-  return {
-    "id": np.array(f"{HOSTILE}{number}"),
-    "label": np.int64(3),
-    "label_name": np.array(HOSTILE),
-    "prediction": np.int64(3 if number else 4),
-    "prediction_name": np.array("tench"),
-    "confidence": np.float32(0.5),
-    "selected": np.bool_(selected),
-  }
-
-
-def explained(rng, number):
-  scalars = ("rate", "rate_l0", "distortion", "objective", "explanation_probability")
-  return {
-    **common_keys(number),
-    **{name: rng.random(POINTS, np.float32) for name in scalars},
-    "retained_probability": np.float32([0.5, np.nan]),
-    "input_image": rng.integers(0, 256, (8, 9, 3), np.uint8),
-    "explanation": rng.integers(0, 256, (POINTS, 8, 9), np.uint8),
-    "mask/0": rng.random((POINTS, 1, 4, 5, 1), np.float32),
-    "mask/1": rng.random((POINTS, 3, 4, 5, 1), np.float32),
-    "history/objective": np.float32([[1, 2, np.nan], [number, 5, np.nan]]),
-  }
-
-
-def curved(rng, number):
-  fraction = np.array([0.0, 0.01, 0.1, 0.5, 1.0])
-  shape = (POINTS, len(fraction))
-  return {
-    **common_keys(number),
-    "fraction": fraction,
-    "distortion": rng.random(shape, np.float32),
-    "score": rng.random(shape, np.float32),
-    "energy": np.tile(fraction**0.5, (POINTS, 1)),
-    "bits": np.tile(np.array([0, 1e3, 2e3, 5e3, 1e4]), (POINTS, 1)) * (1 + number),
-    "area": rng.random(POINTS),
-  }
-
-
-def make_config(task, **parts):
-  config = common.base("planted", "default")
-  config.task = task
-  config.methods = {"a": {"label": HOSTILE}, "b": {"label": "B"}}
-  config.axes = {"lagrange_multiplier": (2.0, 4.0)}
-  config.curve = {"mask": "keep", "distortion": "l2"}
-  return ConfigDict(config.to_dict() | parts)
-
-
-def plant(folder, make, config):
-  jobs = expand(config)
-  photographs = [(f"p{i}", 3) for i in range(IMAGES + 2)]
-  store = open_store(folder, {}, photographs)
-  rng = np.random.default_rng(0)
-  results = {}
-  for job in jobs:
-    results[job.name] = [make(rng, i) for i in range(IMAGES)]
-    for i, arrays in enumerate(results[job.name]):
-      store.write_result(job.name, i, arrays)
-    store.write_result(job.name, IMAGES, common_keys(IMAGES, selected=False))
-    store.write_timing(job.name, 0, {**TIMING, "seconds": 6.0, "num_images": 3})
-    store.write_timing(job.name, 1, {**TIMING, "seconds": 2.0, "num_images": 1})
-  store.write_error(IMAGES + 1, HOSTILE, f"bad: {HOSTILE}")
-  return jobs, store, results
-
 
 @pytest.fixture
 def explanations(tmp_path):
-  config = make_config("explain", report={"figures": tuple(FIGURES), "num_panels": 2})
-  config.report.figures = ("panels", "trade_off", "by_axis", "runtime")
-  jobs, store, results = plant(tmp_path, explained, config)
-  return config, jobs, store, results
+  return plant_explanations(tmp_path)
 
 
 @pytest.fixture
 def curves(tmp_path):
-  config = make_config("curves", report={"figures": ("curves",)})
-  return config, *plant(tmp_path, curved, config)
+  return plant_curves(tmp_path)
 
 
 def test_means_and_standard_errors_are_scipys(explanations):
@@ -290,97 +225,6 @@ def test_the_table_of_curves_has_every_point(curves, tmp_path):
     values = np.float64([r[name][0, 2] for r in results["a"]])
     np.testing.assert_allclose(float(row[name]), values.mean())
     np.testing.assert_allclose(float(row[f"{name}_standard_error"]), stats.sem(values))
-
-
-def test_the_trade_off_has_a_point_for_each_multiplier(explanations):
-  config, jobs, store, results = explanations
-  (axes,) = FIGURES["trade_off"](config, jobs, store).axes
-  x, y = axes.lines[0].get_data()
-  for point in range(POINTS):
-    rate = np.mean([r["rate"][point] for r in results["a"]])
-    distortion = np.mean([r["distortion"][point] for r in results["a"]])
-    np.testing.assert_allclose([x[point], y[point]], [100 * rate, distortion], 1e-6)
-
-
-def test_settings_have_a_mean_with_its_error_each(explanations):
-  config, jobs, store, results = explanations
-  panels = FIGURES["by_axis"](config, jobs, store).axes
-  assert [axes.get_xlabel()[:4] for axes in panels] == ["rate", "dist", "reta"]
-  names = [text.get_text() for text in panels[0].get_yticklabels()]
-  assert names[2:] == ["B, lagrange multiplier 2", "B, lagrange multiplier 4"]
-  (bars,) = panels[1].containers
-  values = np.float64([r["distortion"][1] for r in results["b"]])
-  np.testing.assert_allclose(bars.lines[0].get_xdata()[3], values.mean())
-  (segments,) = bars.lines[2]
-  ends = segments.get_segments()[3][:, 0]
-  np.testing.assert_allclose(np.ptp(ends), 2 * stats.sem(values))
-
-
-AXES = {
-  "lagrange_multiplier": (2.0, 4.0),
-  "perturbation": ("scaled-gaussian:1,1,1,0.5,0.5,0.25", "adaptive-gaussian"),
-}
-NAMES = [
-  f"A, perturbation {perturbation}, lagrange multiplier {multiplier}"
-  for perturbation in AXES["perturbation"]
-  for multiplier in (2, 4)
-]
-
-
-def test_every_line_of_a_figure_has_a_name_of_its_own(tmp_path):
-  """Where a structural axis makes several jobs of one method."""
-  methods = {"a": {"label": "A"}}
-  config = make_config("explain", axes=AXES, methods=methods)
-  jobs, store, _ = plant(tmp_path / "explain", explained, config)
-  (axes,) = FIGURES["trade_off"](config, jobs, store).axes
-  legend = [
-    text.get_text().replace("\n", " ") for text in axes.get_legend().get_texts()
-  ]
-  assert legend == [NAMES[0].rpartition(", ")[0], NAMES[2].rpartition(", ")[0]]
-  assert [text.get_text() for text in axes.texts] == ["2", "4"] * 2
-  config = make_config("curves", axes=AXES, methods=methods)
-  jobs, store, _ = plant(tmp_path / "curves", curved, config)
-  whole = FIGURES["curves"](config, jobs, store).axes[0]
-  assert [text.get_text() for text in whole.get_legend().get_texts()] == NAMES
-  write_curves(jobs, store, tmp_path / "curves.csv")
-  with (tmp_path / "curves.csv").open() as file:
-    rows = list(csv.DictReader(file))
-  assert list(dict.fromkeys(row["method"] for row in rows)) == NAMES
-
-
-def test_texts_of_panels_do_not_overlap(tmp_path):
-  config = make_config("explain", axes=AXES)
-  config.methods = {"a": {"label": "A method with a long name of many words"}}
-  config.report.num_panels = 2
-  jobs, store, _ = plant(tmp_path, explained, config)
-  figure = FIGURES["panels"](config, jobs, store)
-  figure.draw_without_rendering()
-  boxes = [axes.title.get_window_extent() for axes in figure.axes]
-  boxes += [axes.images[0].get_window_extent() for axes in figure.axes]
-  assert len(boxes) == 2 * 2 * (1 + 4)
-  for box in boxes:
-    assert figure.bbox.x0 <= box.x0
-    assert box.x1 <= figure.bbox.x1
-    assert box.y1 <= figure.bbox.y1
-    assert box.count_overlaps(boxes) == 1
-  assert "kept n/a" in figure.axes[2].get_title()
-
-
-def test_run_times_are_seconds_for_one_photograph(explanations):
-  config, jobs, store, _ = explanations
-  (axes,) = FIGURES["runtime"](config, jobs, store).axes
-  # 8 seconds for 4 photographs at 2 points; both points of both methods.
-  np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1.0] * 4)
-  assert [text.get_text() for text in axes.texts] == ["1"] * 4
-  assert "seconds" in axes.get_xlabel()
-
-
-def test_panels_show_the_stored_explanations(explanations):
-  config, jobs, store, results = explanations
-  axes = FIGURES["panels"](config, jobs, store).axes
-  assert len(axes) == 2 * (1 + 2 * POINTS)
-  shown = axes[1 + 2].images[0].get_array()
-  np.testing.assert_array_equal(shown, results["b"][0]["explanation"][0])
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_sub_bands_are_labelled():
 
 
 def test_letters_of_a_tiny_mask_lie_in_their_sub_bands():
-  """Of 8 x 8 pixels, where they hung over the edge."""
+  """Images of 8 x 8 pixels, where texts hung over the edge."""
   explanation = make_explanation(wavelet_shapes((4, 4), (4, 4)), (8, 8))
   figure = explanation_figure(explanation)
   pixels(figure)

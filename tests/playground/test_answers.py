@@ -14,6 +14,7 @@ import cawe_jax as cawe
 from cawe_jax import distortions, methods, perturbations, representations
 from cawe_jax.engine.session import Session
 from cawe_jax.files import images
+from cawe_jax.methods import names
 from cawe_jax.numerics.streams import Stream
 from cawe_jax.playground import catalogue, messages
 
@@ -255,6 +256,16 @@ def test_the_catalogue_names_what_there_is(client):
   assert catalogue["defaults"]["distortion"] == "automatic"
   for name in ("perturbations", "distortions", "wavelets", "methods"):
     assert all(entry["title"] for entry in catalogue[name])
+  tables = {
+    "perturbations": names.PERTURBATIONS,
+    "distortions": names.DISTORTIONS,
+    "methods": names.METHODS,
+  }
+  for kind, table in tables.items():
+    offered = [entry["name"] for entry in catalogue[kind]]
+    assert offered == [name for name, row in table.items() if row.on_page]
+  # The figure has room for two.
+  assert len(catalogue["methods"]) == 2
 
 
 def test_everything_in_the_catalogue_makes_a_method_that_fits(client, settings):
