@@ -14,8 +14,15 @@ from cawe_jax.metrics import retained
 pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
 OWN = """
+import jax
+
+
 def kept(judged):
   return {"kept": sum(leaf.sum((1, 2, 3, 4)) for leaf in judged.relevance)}
+
+
+def noise(judged):
+  return {"noise": [float(jax.random.normal(judged.key))] * len(judged.images)}
 
 
 def unknown(judged):
@@ -33,10 +40,10 @@ def run(photo, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
 
-  def explain(*metrics):
+  def explain(*metrics, options=()):
     monkeypatch.delitem(sys.modules, "own_metrics", raising=False)
     wanted = ["--metric", *metrics] if metrics else []
-    code = main(["explain", "photo.png", "--out=out", *QUICK, *wanted])
+    code = main(["explain", "photo.png", "--out=out", *QUICK, *options, *wanted])
     return code, capsys.readouterr().err
 
   return explain
@@ -73,6 +80,15 @@ def test_a_metric_sees_what_explain_assessed(run, tmp_path, tiny_network):
     targets=int(one.target),
   )
   assert numbers["retained_agreement"] == float(found.retained_agreement[0])
+
+
+def test_the_seed_is_that_of_the_metrics_noise_too(run, tmp_path):
+  found = []
+  for seed in (0, 7):
+    run("own_metrics:noise", options=[f"--seed={seed}"])
+    found.append(report_of(tmp_path / "out")["metrics"]["noise"])
+  expected = [float(jax.random.normal(jax.random.key(seed))) for seed in (0, 7)]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_other_metrics_are_another_request(run):

@@ -1,5 +1,6 @@
 """The commands `figure` and `list`, and what `cawe` says of itself."""
 
+import itertools
 import re
 
 import jax
@@ -11,6 +12,8 @@ from shell_runs import SIZE
 
 import cawe_jax
 from cawe_jax.cli import main
+from cawe_jax.methods import names
+from cawe_jax.metrics import METRICS
 
 pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
@@ -79,15 +82,18 @@ def test_figure_of_a_saved_batch_is_refused(tmp_path, saved, capsys):
 def test_list_names_all_there_is(capsys):
   assert main(["list"]) == 0
   text = capsys.readouterr().out
-  for name in (
-    "efficientnet-lite0",
-    "cartoonx",
-    "cvpr2023",
-    "adaptive-gaussian",
-    "label-squared-error",
-    "sample:imagenet-13",
-  ):
-    assert name in text
+  tables = (
+    names.METHODS,
+    names.RECIPES,
+    names.REPRESENTATIONS,
+    names.PERTURBATIONS,
+    names.DISTORTIONS,
+    names.INITIAL_MASKS,
+    METRICS,
+    ("efficientnet-lite0", "sample:imagenet-13"),
+  )
+  for name in itertools.chain(*tables):
+    assert name in text.replace(",", " ").split()
 
 
 def test_version_and_help_do_not_wait_for_jax():

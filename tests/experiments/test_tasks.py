@@ -165,6 +165,19 @@ def test_the_table_has_the_means_of_metrics(tmp_path):
     assert flat["metrics.kept_area_count"] == 2
 
 
+def test_an_edited_metric_of_ones_own_is_refused(tmp_path, monkeypatch):
+  source = "def score(judged):\n  return {'score': [1.0] * len(judged.images)}\n"
+  (tmp_path / "my_metric.py").write_text(source)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = make_config("explain")
+  config.metrics = ("my_metric:score",)
+  open_sweep(config, tmp_path / "run")
+  open_sweep(config, tmp_path / "run")
+  (tmp_path / "my_metric.py").write_text(source.replace("1.0", "2.0"))
+  with pytest.raises(ValueError, match="my_metric:score"):
+    open_sweep(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
   ("task", "names", "message"),
   [
