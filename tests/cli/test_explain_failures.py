@@ -303,7 +303,8 @@ def test_the_command_is_done_with_hostile_images_in_time(tmp_path):
     assert "takes more than 5 s" in line
     kilobytes, seconds = map(float, done.stdout.split())
     assert kilobytes < 10**6
-    assert seconds < 10  # Of processor time: other tests may run beside it.
+    # The decoder's processor time: what it may take, and its start.
+    assert seconds < 8
 
 
 MEASURED = """
@@ -311,11 +312,11 @@ import resource, sys
 from cawe_jax.cli import main
 
 code = main(["explain", *sys.argv[1:]])
-used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+decoder = resource.getrusage(resource.RUSAGE_CHILDREN)
 # The largest size of a child is at least its parent's when it was made, so it is of no
 # use here; the decoder has a limit of its own.
 with open("/proc/self/status") as status:
   (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
-print(peak, sum(u.ru_utime + u.ru_stime for u in used))
+print(peak, decoder.ru_utime + decoder.ru_stime)
 sys.exit(code)
 """
