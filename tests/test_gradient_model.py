@@ -13,11 +13,14 @@ SEEDS, DRAWS = 8, 2
 
 
 class Form:
-  """The expected square of ``<1 - s, m + d n>``, n normal, and a rate of weight 1."""
+  """The expected square of ``<1 - s, m + d n>``, n normal, and a rate of weight 1.
 
-  def __init__(self, means, deviations):
+  Above a mean of the mask it sleeps: all that is lost counts a millionth.
+  """
+
+  def __init__(self, means, deviations, sleeps_above=1.1):
     self.means, self.deviations = np.asarray(means), np.asarray(deviations)
-    self.size = len(means)
+    self.size, self.sleeps_above = len(means), sleeps_above
 
   def objective(self, mask):
     lost = 1 - mask
@@ -48,7 +51,9 @@ class Form:
       noise = jax.random.normal(own, (DRAWS, SEEDS, self.size))
 
       def oracle(masks):
+        sleeps = masks[0].mean(1, keepdims=True) > self.sleeps_above
         directions = means[None, None] + deviations[None, None] * noise
+        directions = jnp.where(sleeps, 1e-6, 1) * directions
         moved = jnp.einsum("dbk,bk->db", directions, 1 - masks[0])
         gradients = -2 * moved[..., None] * directions
         mean = [(leaf.mean(0),) for leaf in (gradients, directions)]
@@ -90,6 +95,16 @@ def test_entries_stay_whose_own_noise_does_harm(means):
 def test_thousands_of_entries_do_not_swing_along_one_direction():
   # With the factor as it is when a step begins: 4.0, hardly better than an empty mask.
   assert np.max(normal(4096, 0.8, 0.5).search(solvers.aligned())) < 1.3
+
+
+@pytest.mark.parametrize("means", [0, 3])
+def test_a_network_that_wakes_up_is_followed(means):
+  # A multiple of the spread from before would be some 1e12 times that of after, and the
+  # mask would not move any more.
+  form = normal(64, means, 0.5)
+  sleepy = Form(form.means, form.deviations, sleeps_above=0.7)
+  assert sleepy.objective(np.full(64, 0.7)) > 1.5 * sleepy.best()
+  assert np.median(sleepy.search(solvers.aligned())) < 1.2
 
 
 def test_a_line_is_fitted_to_running_means():

@@ -45,6 +45,12 @@ from cawe_jax.types import Array
 
 _SPREAD_DECAY = 0.97
 _HALVINGS = 12
+# By so much noise does not raise a variance within a step: a direction would have to be
+# seventeen standard deviations long in all entries. A network that wakes up does, as
+# where an inpainted image was the image itself so far: directions are suddenly a
+# million times as long, and beside the variance before, the gradient would be a
+# multiple that no later step could forget.
+_WAKES = 10
 
 
 class _Model(NamedTuple):
@@ -126,11 +132,15 @@ def follow_direction(
     ratio, directions = measure(
       decay, caution, state.directions, mask, updates - bend, direction
     )
+    known_mean = shrink(mean, mean_error, caution)
+    spreads = add(_SPREAD_DECAY, state.spread, direction)
+    wakes = jnp.sum(lost * _variance(earlier + 1, spreads)) > _WAKES * jnp.sum(spread)
+    multiple = jnp.where(wakes, 0, _bend(updates, spread, lost, mean, known_mean))
     memory = _Model(
       directions,
       add_point(decay, state.factor, jnp.sum(direction * lost), ratio),
-      add(_SPREAD_DECAY, state.spread, direction),
-      add(decay, state.bend, _bend(updates, spread, lost, mean, mean_error, caution)),
+      spreads,
+      add(decay, state.bend, multiple),
       add(decay, state.residual, updates - beta * direction - bend),
     )
     z, z_error = estimate(decay, directions.count, directions.moments)
@@ -162,12 +172,7 @@ def _variance(count: Array, spread: Moments) -> Array:
 
 
 def _bend(
-  gradient: Array,
-  spread: Array,
-  lost: Array,
-  mean: Array,
-  mean_error: Array,
-  caution: float,
+  gradient: Array, spread: Array, lost: Array, mean: Array, known: Array
 ) -> Array:
   """The multiple of the spread that a step's gradient has, beside the mean direction.
 
@@ -175,7 +180,6 @@ def _bend(
   gradient is the direction's, and by as much of the mean direction that this itself
   counts nothing.
   """
-  known = shrink(mean, mean_error, caution)
   share = quotient(jnp.sum(lost * mean), jnp.sum(known * mean))
   weights = lost - share * known
   return quotient(jnp.sum(weights * gradient), jnp.sum(weights * spread))
