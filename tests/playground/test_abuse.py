@@ -15,7 +15,7 @@ import websockets
 from visits import draw, explain, frame, opening, serving
 from websockets.asyncio.client import connect
 
-from cawe_jax.playground import answers, tasks, visitors
+from cawe_jax.playground import answers, paths, tasks, visitors
 from cawe_jax.playground.jobs import MAX_WAITING
 
 
@@ -294,18 +294,30 @@ def test_a_frame_that_is_much_too_long_closes_its_connection_alone(address):
   assert run(test()) == 1009
 
 
+@pytest.fixture(scope="module")
+def shipping(make_settings, tmp_path_factory):
+  """A server that has an explanation before anybody asks for it; its address."""
+  settings = make_settings()
+  folder = tmp_path_factory.mktemp("shipped")
+  paths.make(settings, "first", "pixel-rde", folder, (1.0, 2.0))
+  with serving(settings._replace(shipped=folder)) as address:
+    yield address
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine there")
-def test_another_address_is_served_while_one_floods(address):
+def test_another_address_is_served_while_one_floods(shipping):
   """Jobs on many pages, silent connections, and a file that takes for ever."""
   rng = np.random.default_rng(0)
-  host, port = address.split(":")
+  host, port = shipping.split(":")
 
   def signal(i):
     return {"type": "signal", "id": i, "samples": rng.normal(size=1024).tolist()}
 
-  async def flood(websocket):
+  async def flood(websocket, page):
     for i in range(MAX_WAITING):
       await websocket.send(json.dumps(signal(i)))
+      seed = MAX_WAITING * page + i
+      await websocket.send(json.dumps(explain(MAX_WAITING + i, seed=seed, fresh=True)))
 
   async def test():
     async with contextlib.AsyncExitStack() as stack:
@@ -315,22 +327,29 @@ def test_another_address_is_served_while_one_floods(address):
       reader, writer = await asyncio.open_connection(host, port)
       stack.callback(writer.close)
       data = hostile_images.jpeg_scans()
-      head = f"POST /uploads HTTP/1.1\r\nHost: {address}\r\n"
+      head = f"POST /uploads HTTP/1.1\r\nHost: {shipping}\r\n"
       writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-      pages = [await stack.enter_async_context(open_page(address)) for _ in range(30)]
-      await asyncio.gather(*map(flood, pages))
+      pages = [
+        await stack.enter_async_context(open_page(shipping, max_queue=None))
+        for _ in range(30)
+      ]
+      await asyncio.gather(*map(flood, pages, range(30)))
       start = time.monotonic()
       other = {"local_addr": ("127.0.0.2", 0)}
       reader, writer = await asyncio.open_connection(host, port, **other)
       stack.callback(writer.close)
-      writer.write(f"GET / HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+      writer.write(f"GET / HTTP/1.1\r\nHost: {shipping}\r\n\r\n".encode())
       assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-      async with open_page(address, **other) as websocket:
+      async with open_page(shipping, **other) as websocket:
         await websocket.send(json.dumps(signal(1)))
         await receive(websocket, "signal")
+        await websocket.send(json.dumps(explain(2)))
+        found = await receive(websocket, "explanation")
+      assert found["cached"]
+      assert found["result"] is None  # it is the shipped one
       return time.monotonic() - start
 
-  # Its turn comes after one job, of 120; half a second, where nothing else runs.
+  # Both turns come after one job, of 120. Half a second, where nothing else runs.
   assert run(test()) < 5
 
 
