@@ -31,6 +31,7 @@ from cawe_jax.outputs import Output, softmax
 from cawe_jax.types import (
   Array,
   Distortion,
+  Draw,
   Image,
   Images,
   Key,
@@ -277,11 +278,11 @@ def _some_draws(
   """Images and outputs of the draws from the first one on."""
   problems, masks, active = batch
 
-  def part(problems: Problem, masks: Masks, keys: Array) -> tuple[Array, Array]:
+  def part(problems: Problem, masks: Masks, draws: Draw) -> tuple[Array, Array]:
     one = functools.partial(objective.obfuscate, method.objective)
-    stack = jax.vmap(jax.vmap(one, (None, None, 0)))(problems, masks, keys)
+    stack = jax.vmap(jax.vmap(one, (None, None, 0)))(problems, masks, draws)
     outputs = classifier(stack.reshape(-1, *stack.shape[2:]))
-    return stack, outputs.reshape(*keys.shape, -1)
+    return stack, outputs.reshape(*draws.key.shape, -1)
 
   step = jnp.uint32(Stream.REPORT)
   return stack_draws(part, tile, (problems, masks), problems.key, step, first, active)

@@ -26,6 +26,7 @@ from cawe_jax.types import (
   BatchOfOutputs,
   Coefficients,
   Distortion,
+  Draw,
   GreyImage,
   Image,
   Images,
@@ -193,11 +194,13 @@ def to_image(representation: Representation, coefficients: Coefficients) -> Imag
   return jnp.where(inside, image, jax.lax.stop_gradient(jnp.clip(image, 0, 1)))
 
 
-def obfuscate(objective: Objective, problem: Problem, mask: Mask, key: Key) -> Image:
+def obfuscate(objective: Objective, problem: Problem, mask: Mask, draw: Draw) -> Image:
   """One obfuscation ``y(s, v)``, ``[H, W, C]`` in [0, 1]."""
   kept = tuple(s * h for s, h in zip(mask, problem.coefficients, strict=True))
-  masked = Masked(mask, kept, objective.representation)
-  replacement = objective.perturbation.sample(key, problem.perturbation_state, masked)
+  masked = Masked(mask, kept, objective.representation, draw.stratum)
+  replacement = objective.perturbation.sample(
+    draw.key, problem.perturbation_state, masked
+  )
   mixed = mix(mask, problem.coefficients, replacement)
   return to_image(objective.representation, mixed)
 
@@ -250,8 +253,8 @@ def expected_distortion(
     draws: Which draws.
   """
 
-  def part(problems: Problem, masks: Masks, keys: Array, weight: Array) -> Estimate:
-    return _estimate(objective, classifier, problems, masks, keys, weight)
+  def part(problems: Problem, masks: Masks, draws: Draw, weight: Array) -> Estimate:
+    return _estimate(objective, classifier, problems, masks, draws, weight)
 
   zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
   return mean_over_draws(
@@ -273,18 +276,19 @@ def expected_distortion_and_gradients(
   of draws. Both come from one pass back through the network: see ``_split``.
   """
 
-  def part(problems: Problem, masks: Masks, keys: Array, weight: Array):
+  def part(problems: Problem, masks: Masks, draws: Draw, weight: Array):
     # A mask for each draw, so that each draw has a gradient of its own.
-    copies = jax.tree.map(lambda s: jnp.repeat(s[:, None], keys.shape[1], 1), masks)
+    count = weight.shape[1]
+    copies = jax.tree.map(lambda s: jnp.repeat(s[:, None], count, 1), masks)
 
     def images(copies: Any) -> Images:
       stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, 0, 0)))
-      return stacks(problems, copies, keys).reshape(-1, *problems.image.shape[1:])
+      return stacks(problems, copies, draws).reshape(-1, *problems.image.shape[1:])
 
     stack, to_masks = jax.vjp(images, copies)
     outputs, to_images = jax.vjp(classifier, stack)
     slopes, directions = jax.vmap(jax.vmap(_split(objective), (None, 0, None)))(
-      problems.clean_logits, outputs.reshape(*keys.shape, -1), problems.target
+      problems.clean_logits, outputs.reshape(*weight.shape, -1), problems.target
     )
     (pulled,) = to_images(directions.reshape(outputs.shape))
     (per_draw,) = to_masks(pulled)
@@ -333,12 +337,12 @@ def _estimate(
   classifier: Classifier,
   problems: Problem,
   masks: Masks,
-  keys: Array,
+  draws: Draw,
   weight: Array,
 ) -> Estimate:
-  """Weighted sums over keys ``[images, draws]``; the network sees them as one batch."""
+  """Weighted sums over draws ``[images, draws]``, all in one call of the network."""
   stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, None, 0)))
-  images = stacks(problems, masks, keys)
+  images = stacks(problems, masks, draws)
   outputs = classifier(images.reshape(-1, *images.shape[2:]))
   return _summarise(objective, problems, outputs, weight)
 

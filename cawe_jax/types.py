@@ -148,11 +148,27 @@ class Masked(NamedTuple):
     mask: The mask.
     kept: ``mask * coefficients``, leaf by leaf.
     representation: What the mask is a mask of.
+    stratum: Where the draw lies among those of its step, in [0, 1): uniform by itself,
+      and so even over all draws of a step that of 2^n draws each 2^-n of the interval
+      has one. What it decides is drawn in proportion (stratified sampling).
   """
 
   mask: Mask
   kept: Coefficients
   representation: Representation
+  stratum: Scalar | float = 0.0
+
+
+class Draw(NamedTuple):
+  """What tells the draws of one image apart.
+
+  Attributes:
+    key: Decides the random numbers of the draw.
+    stratum: As in :class:`Masked`.
+  """
+
+  key: Key
+  stratum: Scalar
 
 
 class Perturbation(Part, abc.ABC):

@@ -86,6 +86,7 @@ TABLE = {
     "mean": perturbation(perturbations.mean),
     "blur": perturbation(lambda: perturbations.blur(3.0)),
     "infill": perturbation(lambda: perturbations.infill(grey_inpainter)),
+    "mixture": perturbation(perturbations.mixture, is_random=True),
     "statistics": Row(
       given(perturbations.statistics), run_statistics, data_of_representation
     ),

@@ -87,9 +87,22 @@ def test_numbers_follow_a_colon():
   assert names.parse("start", names.INITIAL_MASKS, "constant:1") == initial_masks.ones()
 
 
+def test_parts_of_a_mixture_follow_a_colon():
+  made = names.parse(
+    "perturbation", names.PERTURBATIONS, "mixture:adaptive-gaussian,constant:0.5,zeros"
+  )
+  noise, grey = perturbations.adaptive_gaussian(), perturbations.constant(0.5)
+  assert made == perturbations.mixture((noise, grey, perturbations.zeros()))
+  alone = names.parse("perturbation", names.PERTURBATIONS, "mixture")
+  assert alone == perturbations.mixture()
+
+
 @pytest.mark.parametrize(
   ("text", "message"),
   [
+    ("mixture:snow", "perturbation 'snow' is unknown; allowed: adaptive-gaussian, "),
+    ("mixture:zeros,", "perturbation '' is unknown"),
+    ("mixture:zeros,2", "perturbation '2' is unknown"),
     ("snow", "perturbation 'snow' is unknown; allowed: adaptive-gaussian, "),
     ("blur:1,2", "blur takes sigma after the colon"),
     ("mean:1", "mean takes nothing after the colon"),

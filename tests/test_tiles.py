@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.stats import qmc
 
 from cawe_jax.numerics.tiles import (
   Draws,
@@ -22,8 +24,8 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 VALUES = np.array([1.0, 10.0, 100.0], np.float32)
 
 
-def part(values, keys, weight):
-  noise = jax.vmap(jax.vmap(jax.random.uniform))(keys)
+def part(values, draws, weight):
+  noise = jax.vmap(jax.vmap(jax.random.uniform))(draws.key)
   return jnp.sum(weight * jnp.sin(values[:, None] + noise), 1)
 
 
@@ -116,8 +118,9 @@ def test_sums_of_whatever_kind(tile):
 
 @pytest.mark.parametrize("tile", [Tile(1, 2), Tile(2, 3), Tile(3, 2, 2)])
 def test_draws_one_by_one_are_those_of_the_mean(tile):
-  def each(values, keys):
-    return jnp.sin(values[:, None] + jax.vmap(jax.vmap(jax.random.uniform))(keys))
+  def each(values, draws):
+    noise = jax.vmap(jax.vmap(jax.random.uniform))(draws.key)
+    return jnp.sin(values[:, None] + noise)
 
   values, active = jnp.asarray(VALUES), np.array([True, False, True])
   stacks = [
@@ -130,6 +133,35 @@ def test_draws_one_by_one_are_those_of_the_mean(tile):
   # Sums of some 32-bit numbers, of sines of 100.
   expected = one_by_one(2 * tile.draws, active)
   np.testing.assert_allclose(found.mean(1), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("tile", [Tile(1, 1), Tile(3, 4), Tile(1, 2, 2)])
+def test_strata_of_a_step_are_even(tile):
+  """SciPy's sequence, shifted by a uniform number for each image and step."""
+  strata = []
+  for first in range(0, 16, tile.draws):
+    found = stack_draws(
+      lambda draws: draws.stratum, tile, (), KEYS, STEP, first, jnp.ones(3, bool)
+    )
+    strata.append(found[:, : 16 - first])
+  strata = np.concatenate(strata, axis=1)
+  assert strata.shape == (3, 16)
+  assert np.all((strata >= 0) & (strata < 1))
+  expected = qmc.Halton(1, scramble=False).random(16)[:, 0]
+  # The shift and the sum are of 32 bits.
+  for row in strata:
+    np.testing.assert_allclose((row - row[0]) % 1, expected, atol=1e-6)
+  for count in (2, 4, 8, 16):
+    places = np.sort((strata[:, :count] - strata[:, :1]) % 1 * count)
+    np.testing.assert_allclose(places, np.tile(np.arange(count), (3, 1)), atol=1e-5)
+
+
+def test_the_stratum_of_one_draw_is_uniform():
+  keys = jax.random.split(jax.random.key(1), 4000)
+  (strata,) = stack_draws(
+    lambda draws: draws.stratum, Tile(4000, 1), (), keys, STEP, 0, jnp.ones(4000, bool)
+  ).T
+  assert stats.kstest(strata, "uniform").pvalue > 1e-3
 
 
 def test_what_is_summed_is_traced_once_for_all_calls():

@@ -187,7 +187,8 @@ def _add_explain(explain: _Parser) -> None:
     "--perturbation",
     metavar="NAME",
     help=f"what replaces a masked coefficient: {', '.join(PERTURBATIONS)}; "
-    "numbers after a colon, e.g. blur:5; or MODULE:FUNCTION, a function without "
+    "numbers or parts after a colon, e.g. blur:5 or mixture:adaptive-gaussian,blur; or "
+    "MODULE:FUNCTION, a function without "
     "arguments that returns a cawe_jax.types.Perturbation, e.g. mine:fog for fog of "
     "mine.py in this folder",
   )

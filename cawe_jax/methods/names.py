@@ -1,7 +1,8 @@
 """Parts by name: one table for the shell, the page and the sweeps.
 
 A new part gets a name in all three by one row here. In text, numbers follow a colon:
-``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``.
+``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``; after
+``mixture:`` come perturbations, as in ``mixture:adaptive-gaussian,blur:5,zeros``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Named(NamedTuple):
     make: Makes the part of the numbers after the colon; a distortion is itself.
     numbers: What the numbers are, in order; all may be left out that have a default.
     one_each: The numbers are one argument, with a number for each noise group.
+    of_parts: After the colon come parts of the same table, which are one argument.
     on_page: Whether the page offers it too, where nobody can give numbers.
   """
 
@@ -36,6 +38,7 @@ class Named(NamedTuple):
   make: Callable[..., Any]
   numbers: tuple[str, ...] = ()
   one_each: bool = False
+  of_parts: bool = False
   on_page: bool = True
 
 
@@ -63,7 +66,11 @@ PERTURBATIONS: dict[str, Named] = {
   "adaptive-gaussian": Named("Gaussian noise", perturbations.adaptive_gaussian),
   "adaptive-uniform": Named("Uniform noise", perturbations.adaptive_uniform),
   "scaled-gaussian": Named(
-    "Gaussian noise, scaled", perturbations.scaled_gaussian, ("factors",), True, False
+    "Gaussian noise, scaled",
+    perturbations.scaled_gaussian,
+    ("factors",),
+    one_each=True,
+    on_page=False,
   ),
   "standard-normal": Named("Standard normal noise", perturbations.standard_normal),
   "zeros": Named("Zeros", perturbations.zeros),
@@ -73,6 +80,7 @@ PERTURBATIONS: dict[str, Named] = {
   "mean": Named("Mean colour", perturbations.mean),
   "blur": Named("Blurred image", perturbations.blur, ("sigma",)),
   "infill": Named("Inpainting", perturbations.infill),
+  "mixture": Named("Gaussian noise or zeros", perturbations.mixture, of_parts=True),
 }
 
 DISTORTIONS: dict[str, Named] = {
@@ -134,7 +142,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def parse(option: str, table: Mapping[str, Named], text: str) -> Any:
-  """A part from ``name`` or ``name:numbers``.
+  """A part from ``name``, ``name:numbers`` or ``name:parts``.
 
   Args:
     option: What the part is for, in the error.
@@ -142,14 +150,18 @@ def parse(option: str, table: Mapping[str, Named], text: str) -> Any:
     text: What was given.
 
   Raises:
-    ValueError: Unknown name, or numbers that do not fit it.
+    ValueError: Unknown name, or what follows it does not fit.
 
   Example:
     >>> parse("perturbation", PERTURBATIONS, "blur:5")
     blur(sigma=5.0)
+    >>> parse("perturbation", PERTURBATIONS, "mixture:blur:5,zeros")
+    mixture(parts=(blur(sigma=5.0), zeros()))
   """
   name, _, after = text.partition(":")
   row = find(option, table, name)
+  if row.of_parts and after:
+    return row.make(tuple(parse(option, table, part) for part in after.split(",")))
   try:
     numbers = tuple(float(number) for number in after.split(",") if number)
   except ValueError:

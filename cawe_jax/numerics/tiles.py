@@ -14,9 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from cawe_jax.types import Array
+from cawe_jax.types import Array, Draw
 
 T = TypeVar("T")
+
+_NO_DRAW = 2**32 - 1
+"""An index that no draw has."""
 
 
 class Draws(NamedTuple):
@@ -114,9 +117,9 @@ def mean_over_draws(
   """Average over draws of a noise.
 
   Args:
-    part: ``(*data, keys, weight)`` of a tile to values with a leading axis of images,
-      summed over draws; keys and weight are ``[images, draws]``. The weight is 1 / L,
-      and 0 for what runs over the end.
+    part: ``(*data, draws, weight)`` of a tile to values with a leading axis of images,
+      summed over draws; each leaf of :class:`~cawe_jax.types.Draw`, and the weight, are
+      ``[images, draws]``. The weight is 1 / L, and 0 for what runs over the end.
     start: As for :func:`sum_over_tiles`.
     tile: The shape of a tile.
     data: Pytrees with a leading axis of B images.
@@ -129,7 +132,7 @@ def mean_over_draws(
   def weighted(*arguments: Any) -> T:
     *data, keys, draw, counts = arguments
     weight = counts.astype(dtype) / jnp.asarray(draws.count, dtype)
-    return part(*data, _keys_of_draws(keys, draw), weight)
+    return part(*data, _draws(keys, draw), weight)
 
   return sum_over_tiles(weighted, start, tile, (*data, keys), draws.count, draws.active)
 
@@ -146,8 +149,8 @@ def stack_draws(
   """The draws themselves, one by one: as many of each image as a tile has.
 
   Args:
-    part: ``(*data, keys)`` of a tile to values ``[images, draws, ...]``; keys are
-      ``[images, draws]``.
+    part: ``(*data, draws)`` of a tile to values ``[images, draws, ...]``; the leaves of
+      :class:`~cawe_jax.types.Draw` are ``[images, draws]``.
     tile: The shape of a tile.
     data: Pytrees with a leading axis of B images.
     keys: One for each image, ``[B]``.
@@ -161,9 +164,7 @@ def stack_draws(
 
   def of_draws(*arguments: Any) -> T:
     *data, keys, draw, _ = arguments
-    return part(
-      *data, _keys_of_draws(keys, first + draw.astype(jnp.result_type(first)))
-    )
+    return part(*data, _draws(keys, first + draw.astype(jnp.result_type(first))))
 
   def put(images: Array, total: T, new: T) -> T:
     return jax.tree.map(lambda x, y: x.at[images].set(y), total, new)
@@ -235,6 +236,31 @@ def _keys_of_step(keys: Array, step: Array) -> Array:
   return jax.vmap(jax.random.fold_in, (0, None))(keys, step)
 
 
-def _keys_of_draws(keys: Array, draws: Array) -> Array:
-  """Keys ``[images, draws]`` of keys ``[images]`` and indices ``[draws]``."""
-  return jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, draws)
+def _draws(keys: Array, indices: Array) -> Draw:
+  """Draws ``[images, draws]`` of the keys ``[images]`` of a step."""
+  pairs = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys, indices)
+
+  def shifted(key: Array) -> Array:
+    offset = jax.random.uniform(jax.random.fold_in(key, _NO_DRAW))
+    return (offset + _van_der_corput(indices)) % 1
+
+  return Draw(pairs, jax.vmap(shifted)(keys))
+
+
+def _van_der_corput(indices: Array) -> Array:
+  """0, 1/2, 1/4, 3/4, ...: the bits of whole numbers in reverse, as a fraction.
+
+  The first 2^n are all multiples of 2^-n, so every beginning of the sequence is spread
+  evenly over [0, 1).
+  """
+  bits = indices.astype(jnp.uint32)
+  for shift, low in (
+    (1, 0x55555555),
+    (2, 0x33333333),
+    (4, 0x0F0F0F0F),
+    (8, 0x00FF00FF),
+    (16, 0x0000FFFF),
+  ):
+    low, width = jnp.uint32(low), jnp.uint32(shift)
+    bits = ((bits >> width) & low) | ((bits & low) << width)
+  return bits.astype(jnp.float32) * jnp.float32(2**-32)
