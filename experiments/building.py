@@ -11,9 +11,9 @@ import numpy as np
 
 import cawe_jax as cawe
 from cawe_jax.classifiers.registry import RANDOM, classifier_info
-from cawe_jax.cli.imports import import_function, names_function, source_of
+from cawe_jax.cli.imports import names_function, source_of
+from cawe_jax.cli.networks import num_outputs_of, own_classifier
 from cawe_jax.cli.wishes import make_method
-from cawe_jax.engine.programs import count_outputs
 from cawe_jax.files.images import Resize
 from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
@@ -67,7 +67,7 @@ def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
   name, _, weights = text.partition("=")
   if ":" not in name:
     return cawe.load_classifier(name, weights or None), classifier_info(name).resize
-  return import_function("classifier", text)(), None
+  return own_classifier(text), None
 
 
 def weights_sha256(text: str) -> str | None:
@@ -166,7 +166,7 @@ def check_job(job: Job) -> None:
     shape = (*network.size, 3)
     if job.settings["ranking"] is None:
       classifier = network.classifier
-      num_outputs = count_outputs(classifier, (1, *shape), np.float32)
+      num_outputs = num_outputs_of(classifier, shape)
       make_methods(job)[0].bind(shape, num_outputs, classifier.output)
       return
     parse_ranking(job.settings["ranking"]).transform(shape)

@@ -19,8 +19,6 @@ import jax
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax.classifiers import Classifier, hub
-from cawe_jax.classifiers.registry import RANDOM, classifier_info
 from cawe_jax.cli import results
 from cawe_jax.cli.console import (
   Messages,
@@ -29,11 +27,11 @@ from cawe_jax.cli.console import (
   estimate_seconds,
   is_guess,
 )
-from cawe_jax.cli.jobs import Job, Network, Read, Reader, identity, plan, read_all
+from cawe_jax.cli.jobs import Job, Read, Reader, identity, plan, read_all
+from cawe_jax.cli.networks import Network, image_shape, num_outputs_of, open_network
 from cawe_jax.cli.parts import parse_metric
 from cawe_jax.cli.places import check_place, why_not
 from cawe_jax.cli.wishes import make_method
-from cawe_jax.engine.programs import count_outputs
 from cawe_jax.explaining.path import RETAIN_MULTIPLIERS
 from cawe_jax.files.compilation import (
   collect_garbage_rarely,
@@ -42,7 +40,6 @@ from cawe_jax.files.compilation import (
 )
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import image_id
-from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
 from cawe_jax.metrics import Judged, Metric, measure
 from cawe_jax.numerics.devices import check_platform
@@ -87,10 +84,10 @@ def run_explain(options: argparse.Namespace) -> int:
   enable_compilation_cache()
   collect_garbage_rarely()
   with Decoder() as decoder:
-    network = _load_network(options, messages)
-    classifier, shape = network.classifier, _image_shape(network.classifier)
+    network = open_network(options, messages)
+    classifier, shape = network.classifier, image_shape(network.classifier)
     # All images will have this size; what does not suit it is said once.
-    num_outputs = count_outputs(classifier, (1, *shape), np.float32)
+    num_outputs = num_outputs_of(classifier, shape)
     method.bind(shape, num_outputs, classifier.output)
     targets: list[int | None] = [None]
     if options.target:
@@ -117,46 +114,6 @@ def _explain_all(
       )
 
 
-def _load_network(options: argparse.Namespace, messages: Messages) -> Network:
-  info = classifier_info(options.classifier)
-  names = None
-  if options.class_names is not None:
-    names = _class_names(options.class_names)
-  classifier = cawe.load_classifier(
-    info.name,
-    options.weights,
-    entry=options.entry,
-    class_names=names,
-    say=messages.say,
-  )
-  path = None if options.weights == RANDOM else options.weights
-  if options.weights is None and info.repository:
-    path = hub.downloaded(info.repository)
-  if path is None:
-    return Network(classifier, info.resize, None)
-  digest = sha256(path)
-  messages.say(f"weights {path}, SHA-256 {digest}")
-  return Network(classifier, info.resize, digest)
-
-
-def _class_names(path: str) -> list[str]:
-  """The lines of a text file."""
-  try:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-  except (OSError, ValueError) as error:
-    reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-    raise ValueError(f"--class-names {path!r} cannot be read ({reason})") from None
-  names = [line.strip() for line in lines]
-  if not names or not all(names):
-    raise ValueError(f"--class-names {path!r} must have one name in each line")
-  return names
-
-
-def _image_shape(classifier: Classifier) -> tuple[int, int, int]:
-  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  return height, width, 3
-
-
 def _announce(num_jobs: int, run: _Run, messages: Messages) -> None:
   classifier, method = run.network.classifier, run.method
   draws = method.recipe.num_draws if method.perturbation.is_random else 1
@@ -169,7 +126,7 @@ def _announce(num_jobs: int, run: _Run, messages: Messages) -> None:
     f"{classifier.name}: {evaluations:,} model evaluations"
   )
   if evaluations > _FEW_EVALUATIONS:
-    seconds = estimate_seconds(classifier, _image_shape(classifier), evaluations)
+    seconds = estimate_seconds(classifier, image_shape(classifier), evaluations)
     text += f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else ""
   messages.say(text)
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import cawe_jax as cawe
-from cawe_jax.classifiers import Classifier
 from cawe_jax.cli import places
 from cawe_jax.cli.console import Messages
+from cawe_jax.cli.networks import Network
 from cawe_jax.cli.parts import own_parts
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import (
@@ -34,18 +34,6 @@ from cawe_jax.samples import sample_path
 
 _SAMPLE = "sample:"
 _PARTS = ("perturbation", "distortion", "representation", "initial_mask")
-
-
-class Network(NamedTuple):
-  """A classifier, how photographs are scaled for it, and which weights it has.
-
-  ``weights_sha256`` is of the file that they were read from; None for those of a
-  package, whose checksum the classifier's name fixes.
-  """
-
-  classifier: Classifier
-  resize: Resize | None
-  weights_sha256: str | None
 
 
 class Photograph(NamedTuple):
@@ -210,6 +198,6 @@ def _request(
     request["metrics"] = {
       text: own_parts({"metric": text}).get("metric") for text in options.metric
     }
-  texts = {option: getattr(options, option) for option in _PARTS}
+  texts = {option: getattr(options, option) for option in ("classifier", *_PARTS)}
   own = own_parts(texts)
   return request | {"own_parts": own} if own else request

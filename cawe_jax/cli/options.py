@@ -115,7 +115,9 @@ def _add_explain(explain: _Parser) -> None:
     "--classifier",
     default="efficientnet-lite0",
     metavar="NAME",
-    help="a network of cawe classifiers (default: %(default)s)",
+    help="a network of cawe classifiers, or MODULE:FUNCTION, a function without "
+    "arguments that returns a cawe_jax.Classifier for photographs of three colours "
+    "(default: %(default)s)",
   )
   explain.add_argument(
     "--weights",

@@ -8,6 +8,7 @@ from shell_runs import report_of
 
 import cawe_jax
 from cawe_jax.cli import main
+from cawe_jax.cli.imports import make_part
 
 pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
@@ -133,3 +134,88 @@ def test_representations_that_are_none(
   )
   (line,) = capsys.readouterr().err.splitlines()
   assert re.search(message, line)
+
+
+OWN_NETWORK = """
+import numpy as np
+
+import cawe_jax
+
+WEIGHTS = np.random.default_rng(SEED).normal(size=(32 * 32 * 3, 4)).astype("float32")
+
+
+def linear(weights, images):
+  return images.reshape(len(images), -1) @ weights
+
+
+def net():
+  return cawe_jax.Classifier(linear, WEIGHTS, 32, name="my net")
+
+
+def grey():
+  return cawe_jax.Classifier(linear, WEIGHTS[::3], 32, name="grey net")
+
+
+def number():
+  return 3
+"""
+
+
+@pytest.fixture
+def own_network(photo, tmp_path, capsys, monkeypatch):
+  """Runs `cawe explain photo.png` with a network of a file in the current folder."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+
+  def call(*options, seed=0):
+    monkeypatch.delitem(sys.modules, "own_network", raising=False)
+    make_part.cache_clear()
+    (tmp_path / "own_network.py").write_text(OWN_NETWORK.replace("SEED", str(seed)))
+    quick = ["explain", "photo.png", "--out=out", "--steps=4", "--draws=2", "--force"]
+    code = main([*quick, *options])
+    return code, capsys.readouterr()
+
+  return call
+
+
+def test_a_network_of_ones_own(own_network, tmp_path):
+  (tmp_path / "names.txt").write_text("cat\ndog\nfox\nowl\n")
+  named = "--classifier=own_network:net", "--class-names=names.txt", "--target=fox"
+  code, _ = own_network(*named)
+  assert code == 0
+  report = report_of(tmp_path / "out")
+  assert (report["classifier"], report["target_name"]) == ("my net", "fox")
+  first = report["request"]
+  assert first["own_parts"]["classifier"]["function"] == "own_network:net"
+  assert own_network(*named)[0] == 0
+  assert report_of(tmp_path / "out")["request"] == first
+  # Its weights may come from anywhere, so they are looked at themselves.
+  own_network(*named, seed=1)
+  other = report_of(tmp_path / "out")["request"]
+  assert other["weights_sha256"] != first["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (["own_network:none"], "module 'own_network' has no 'none'; its functions are: "),
+    (["own_network:number"], "returned 3; it must return a .*Classifier"),
+    (["own_network:linear"], "needs arguments; it must be a function without any"),
+    (
+      ["own_network:grey"],
+      r"'grey net' failed on an image of shape \(32, 32, 3\), with ",
+    ),
+    (
+      ["own_network:net", "--weights=w.pth"],
+      "--weights 'w.pth' belongs to a network of",
+    ),
+    (["own_network:net", "--entry=ema"], "--entry 'ema' belongs to a network of"),
+  ],
+)
+def test_networks_that_are_none(options, message, own_network, tmp_path):
+  name, *others = options
+  code, captured = own_network(f"--classifier={name}", *others)
+  assert code == 2
+  (line,) = captured.err.splitlines()
+  assert re.search(message, line)
+  assert not list((tmp_path / "out").glob("*.json"))
