@@ -1,5 +1,6 @@
 """`explain` finds what is known to be the answer."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,6 +35,21 @@ def classifier(make_tiny_classifier):
 @pytest.fixture(scope="module")
 def batch(classifier):
   return explain(classifier, IMAGES, method(), key=KEY)
+
+
+@pytest.mark.parametrize("generator", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_generators_do_not_tie_images_together(generator, classifier):
+  # Numbers of such a key depend on what else is drawn in a batch.
+  key = jax.random.key(0, impl=generator)
+  together = explain(classifier, IMAGES, method(), key=key)
+  alone = explain(classifier, IMAGES[1], method(), key=key)
+  for one, many in zip(alone.mask, together.mask, strict=True):
+    # A few steps of 32 bits; other noise moves the mask by tenths.
+    np.testing.assert_allclose(one, many[1], atol=1e-3)
+  other = explain(
+    classifier, IMAGES[1], method(), key=jax.random.key(1, impl=generator)
+  )
+  assert np.abs(other.mask[-1] - alone.mask[-1]).max() > 1e-2
 
 
 def two_classes(params, images):

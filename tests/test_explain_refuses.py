@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from cawe_jax import (
   distortions,
   explain,
   explain_path,
+  explain_retaining,
   initial_masks,
   penalties,
   perturbations,
   solvers,
   waveletx,
 )
+from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
+from cawe_jax.obfuscations import obfuscate
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +153,7 @@ BAD_IMAGES = {
     IMAGES[0],
     IMAGES[1, 1:],
   ],
-  "images has values in [nan": HOLE,
+  "images has 1 values that are NaN or infinite": HOLE,
   "images has values in [-": -IMAGES,
 }
 
@@ -180,6 +184,9 @@ BAD_OPTIONS = [
     {"initial_masks": (np.nan * MASK[0], *MASK[1:])},
   ),
   ("rows is 0", {"rows": 0}),
+  ("rows is 1.5; it must be an integer", {"rows": 1.5}),
+  ("rows is True; it must be an integer", {"rows": True}),
+  ("rows is 'a'; it must be an integer", {"rows": "a"}),
   ("rows is -1", {"rows": -1}),
 ]
 
@@ -187,6 +194,44 @@ BAD_OPTIONS = [
 @pytest.mark.parametrize(("message", "options"), BAD_OPTIONS)
 def test_options_are_checked(message, options, classifier):
   refused(message, classifier, IMAGES, method(), **options)
+
+
+@pytest.mark.parametrize("multiplier", ["20", None, True, [1.0, 2.0, None]])
+def test_multipliers_must_be_numbers(multiplier, classifier):
+  given = method()._replace(lagrange_multiplier=multiplier)
+  line = f"lagrange_multiplier is {multiplier!r}; it must be finite and at least 0"
+  refused(line, classifier, IMAGES, given)
+
+
+@pytest.mark.parametrize("retain", ["0.9", True, 0, 1.5, float("nan")])
+def test_what_is_to_be_retained_must_be_a_share(retain, classifier):
+  with pytest.raises(ValueError, match=f"^retain is {retain!r}; it must be above 0"):
+    explain_retaining(classifier, IMAGES, method(), retain, key=KEY)
+
+
+def test_keys_must_be_one():
+  keys = jax.random.split(KEY, 2)
+  with pytest.raises(ValueError, match=r"^key has shape \(2,\); it must be one key"):
+    checks.check_key(keys)
+
+
+def test_an_explanation_is_no_mask(classifier):
+  found = explain(classifier, IMAGES[0], method(), key=KEY)
+  with pytest.raises(ValueError, match="masks is a Explanation; take what is in its"):
+    obfuscate(classifier, IMAGES[0], found, method(), key=KEY)
+
+
+@pytest.mark.parametrize(
+  "transform",
+  [jax.jit, jax.grad, lambda f: lambda x: jax.vmap(f)(x[None])],
+  ids=["jit", "grad", "vmap"],
+)
+def test_it_cannot_be_a_part_of_a_program(transform, classifier):
+  def rate(image):
+    return explain(classifier, image, method(), key=KEY).rate
+
+  with pytest.raises(ValueError, match=r"^this function runs compiled programs by it"):
+    transform(rate)(IMAGES[0])
 
 
 def test_label_squared_error_is_for_the_predicted_class(classifier):

@@ -102,9 +102,8 @@ class Attribution(Part, abc.ABC):
         the network returned NaN.
     """
     is_single = np.ndim(images) == 3
-    images, targets = check_arguments(classifier, images, targets)
-    key = jax.random.key(0) if key is None else key
-    checks.check_key(key)
+    classifier, images, targets = check_arguments(classifier, images, targets)
+    key = checks.check_key(jax.random.key(0) if key is None else key)
     self.check_call(classifier, images)
     ids = checks.check_ids(None, images)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, ids)
@@ -119,21 +118,22 @@ class Attribution(Part, abc.ABC):
 
 def check_arguments(
   classifier: Classifier, images: Image | Images, targets: Any
-) -> tuple[np.ndarray, Targets]:
-  """Images ``[B, H, W, C]`` and int32 targets ``[B]``, of one image or of B.
+) -> tuple[Classifier, np.ndarray, Targets]:
+  """The settled classifier, images ``[B, H, W, C]`` and int32 targets ``[B]``.
 
   Raises:
     ValueError: One line that names the argument, its value and what is allowed.
   """
   batch = checks.check_images(images)
+  classifier = classifier.settled(batch)
   wanted = checks.check_targets(classifier, targets, len(batch))
   num_outputs = inside.look_inside(classifier, batch).num_outputs
   if wanted is None:
     checks.check_choice(classifier, num_outputs)
-    return batch, _largest_outputs(classifier, batch)
+    return classifier, batch, _largest_outputs(classifier, batch)
   if wanted.max() >= num_outputs:
     raise ValueError(f"target is {wanted.max()}; allowed are 0 to {num_outputs - 1}")
-  return batch, jnp.asarray(wanted, jnp.int32)
+  return classifier, batch, jnp.asarray(wanted, jnp.int32)
 
 
 @jax.jit

@@ -226,7 +226,7 @@ def completeness(
     [0.0]
   """
   is_single = np.ndim(images) == 3
-  images, targets = check_arguments(classifier, images, targets)
+  classifier, images, targets = check_arguments(classifier, images, targets)
   start = as_baseline(baseline)
   start.check_shape(images)
   batch = Batch(jnp.asarray(images), targets, jnp.zeros(len(images)))

@@ -10,8 +10,10 @@ itself (:func:`check_classifier` tries).
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -20,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cawe_jax.classifiers.classifier import Apply, Classifier
-from cawe_jax.numerics.ambient import own_rules
+from cawe_jax.classifiers.classifier import Apply, Classifier, Settling
+from cawe_jax.numerics.ambient import own_rules, promotion
 from cawe_jax.objective import Classifier as Network
 from cawe_jax.outputs import Output, softmax
 from cawe_jax.types import BatchOfOutputs, Images
@@ -40,8 +42,10 @@ def from_function(
   """A classifier from a JAX function of images.
 
   Arrays that the function closes over become constants of the compiled programs, which
-  therefore serve these weights alone and take longer to compile. Where the weights are
-  at hand, ``Classifier(apply, params, input_size)`` is as short and has neither cost.
+  therefore serve these weights alone and take longer to compile. Every call that
+  explains traces the function anew, so that weights that have changed in the meantime
+  count. Where they are at hand, ``Classifier(apply, params, input_size)`` is as short
+  and has neither cost.
 
   Args:
     fn: Images ``[N, H, W, C]`` in [0, 1] to outputs ``[N, K]``.
@@ -208,11 +212,28 @@ def _make(
 
 
 @dataclass(frozen=True)
-class _Function:
+class _Function(Settling):
   fn: Network
+  state: str = ""
 
   def __call__(self, params: tuple[()], images: Images) -> BatchOfOutputs:
     return self.fn(images)
+
+  def settle(self, images: Images) -> _Function:
+    """Told from others by all that the function computes with, as traced anew."""
+    with promotion():
+      # A function of its own, since JAX remembers what it has traced.
+      traced = jax.make_jaxpr(lambda images: self.fn(images))(
+        jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+      )
+    digest = hashlib.sha256(_ADDRESS.sub("", str(traced.jaxpr)).encode())
+    for constant in traced.consts:
+      digest.update(np.asarray(constant).tobytes())
+    return replace(self, state=digest.hexdigest())
+
+
+# Of functions inside a program, such as rules of differentiation, in its text.
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)

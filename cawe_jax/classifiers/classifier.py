@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Set
 from typing import Any, Protocol
@@ -27,6 +28,18 @@ class Apply(Protocol):
     ...
 
 
+class Settling(abc.ABC):
+  """A network that may be another one by now though it is the same object."""
+
+  @abc.abstractmethod
+  def settle(self, images: Images) -> Apply:
+    """The network as it is now, equal to what it was before if nothing has changed.
+
+    Args:
+      images: Such as it will get; only their shape and type count.
+    """
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
@@ -38,7 +51,8 @@ class Classifier:
   Attributes:
     apply: An :class:`Apply`, ``(params, images [N, H, W, C] in [0, 1]) ->
       outputs [N, K]``, by default logits; each image's outputs must depend on that
-      image alone.
+      image alone. What it reads besides, such as a global or an object's attribute, is
+      read once, as by ``jax.jit``.
     params: Pytree of arrays.
     input_size: ``(H, W)`` that the network was made for, or one int for both.
     class_names: One name per class, label or output, in their order, or None.
@@ -95,6 +109,16 @@ class Classifier:
       f"classifier {self.name!r} returned {got} for {len(images)} images; it must be "
       f"floating-point numbers [{len(images)}, K]"
     )
+
+  def settled(self, images: Images) -> Classifier:
+    """The classifier as it is now: compiled programs are found by what they call.
+
+    Args:
+      images: ``[N, H, W, C]`` such as it will get; only their shape and type count.
+    """
+    if not isinstance(self.apply, Settling):
+      return self
+    return dataclasses.replace(self, apply=self.apply.settle(images))
 
   def check_num_names(self, num_outputs: int) -> None:
     """Check that there is one class name per output, or none at all.

@@ -127,13 +127,12 @@ def _own_network(options: argparse.Namespace, names: list[str] | None) -> Networ
 def _class_names(path: str) -> list[str]:
   """The lines of a text file."""
   try:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    # Windows' editors put a mark of byte order in front of UTF-8.
+    lines = Path(path).read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
     raise ValueError(f"--class-names {path!r} cannot be read ({reason})") from None
   names = [line.strip() for line in lines]
-  if not names:
-    raise ValueError(f"--class-names {path!r} must have one name in each line")
   if not all(names):
     raise ValueError(
       f"--class-names {path!r} must have one name in each line; line "

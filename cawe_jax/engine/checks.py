@@ -16,6 +16,8 @@ from cawe_jax.methods import Method
 from cawe_jax.outputs import softmax
 from cawe_jax.types import Array, Masks
 
+_GENERATOR = "threefry2x32"
+
 
 def check_images(images: Array | np.ndarray) -> np.ndarray:
   """Images as a batch ``[B, H, W, C]``, float in [0, 1], at least float32."""
@@ -34,7 +36,12 @@ def check_images(images: Array | np.ndarray) -> np.ndarray:
   if not jnp.issubdtype(array.dtype, jnp.floating):
     raise ValueError(f"images has type {array.dtype}; it must be float in [0, 1]")
   low, high = float(array.min()), float(array.max())
-  if not (math.isfinite(low) and math.isfinite(high) and low >= 0 and high <= 1):
+  if not (math.isfinite(low) and math.isfinite(high)):
+    bad = np.size(array) - np.count_nonzero(np.isfinite(array))
+    raise ValueError(
+      f"images has {bad} values that are NaN or infinite; allowed is [0, 1]"
+    )
+  if low < 0 or high > 1:
     raise ValueError(f"images has values in [{low}, {high}]; allowed is [0, 1]")
   batch = array if array.ndim == 4 else array[None]
   return batch.astype(np.promote_types(array.dtype, np.float32), copy=False)
@@ -66,8 +73,10 @@ def check_targets(
   """
   if isinstance(targets, str):
     return check_integers("targets", classifier.class_index(targets), batch)
-  has_names = isinstance(targets, np.ndarray) and targets.dtype.kind == "U"
-  if has_names or isinstance(targets, list | tuple):
+  if isinstance(targets, np.ndarray) and targets.dtype.kind == "U":
+    targets = targets.tolist()
+    return check_targets(classifier, targets, batch)
+  if isinstance(targets, list | tuple):
     targets = [
       classifier.class_index(target) if isinstance(target, str) else target
       for target in targets
@@ -135,6 +144,8 @@ def check_leaves(name: str, given: Any) -> None:
   Raises:
     ValueError: One line that says how it becomes a mask of pixels.
   """
+  if hasattr(given, "mask"):
+    raise ValueError(f"{name} is a {type(given).__name__}; take what is in its .mask")
   if hasattr(given, "shape"):
     raise ValueError(
       f"{name} is one array of shape {tuple(given.shape)}; it must be a tuple of "
@@ -155,7 +166,22 @@ def check_masks(name: str, given: Masks, shapes: list[tuple[int, ...]]) -> Masks
   return tuple(np.asarray(leaf, np.float32) for leaf in given)
 
 
-def check_key(key: Array) -> None:
-  """A typed key."""
+def check_key(key: Array) -> Array:
+  """A typed key, as one of JAX's default generator.
+
+  Of other generators, such as ``rbg``, numbers depend on what else is drawn in the same
+  batch, while an explanation must not depend on the images beside it.
+  """
   if not jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
     raise ValueError(f"key is {key!r}; it must be a typed key, e.g. jax.random.key(0)")
+  if np.shape(key):
+    raise ValueError(
+      f"key has shape {np.shape(key)}; it must be one key, e.g. jax.random.key(0)"
+    )
+  if str(jax.random.key_impl(key)) == _GENERATOR:
+    return key
+  data = jax.random.key_data(key).ravel()
+  own = jax.random.key(0, impl=_GENERATOR)
+  for word in data:
+    own = jax.random.fold_in(own, word)
+  return own

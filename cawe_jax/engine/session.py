@@ -66,9 +66,9 @@ class Session:
     rows: int | None,
   ):
     contracts.check_method(method)
-    checks.check_key(key)
-    if rows is not None and rows < 1:
-      raise ValueError(f"rows is {rows}; it must be at least 1")
+    key = checks.check_key(key)
+    if rows is not None:
+      contracts.check_count("rows", rows)
     batch = checks.check_images(images)
     self._is_single = np.ndim(images) == 3
     self.size = len(batch)
@@ -78,7 +78,7 @@ class Session:
     self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     self._mesh = local_mesh()
     self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
-    self.classifier = jax.device_put(classifier, self._everywhere)
+    self.classifier = jax.device_put(classifier.settled(batch), self._everywhere)
     self.active = np.arange(self._padded_size()) < self.size
     tile = self._tile(self.rows, calls=1)
     shape = programs.rows_of(tile, self._share()), *batch.shape[1:]

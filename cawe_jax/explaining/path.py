@@ -20,7 +20,7 @@ from cawe_jax.explaining.one import (
   report,
   search,
 )
-from cawe_jax.methods import Method
+from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.streams import Stream
 from cawe_jax.types import Explanation, Image, Images, Key, Masks
@@ -144,8 +144,8 @@ def explain_retaining(
   Warns:
     EmptyMaskWarning: A mask that keeps (almost) nothing retains enough.
   """
-  if not 0 < retain <= 1:
-    raise ValueError(f"retain is {retain}; it must be above 0 and at most 1")
+  if not (contracts.are_real(retain) and 0 < retain <= 1):
+    raise ValueError(f"retain is {retain!r}; it must be above 0 and at most 1")
   if not classifier.output.is_probability:
     raise ValueError(
       f"classifier {classifier.name!r} is a {classifier.output.name}, which has no "

@@ -115,6 +115,8 @@ def check_image_file(path: str | os.PathLike[str]) -> None:
     ValueError: There is no such file, or it is a folder, a pipe or a device, which
       would block or never end, or it is empty or larger than 64 MiB.
   """
+  if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+    raise ValueError(f"image {path!r:.80} is no path of a file")
   try:
     status = os.stat(path)
   except OSError as error:

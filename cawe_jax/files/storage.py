@@ -50,8 +50,8 @@ def save(
       conversions apply: keys become strings, tuples lists.
 
   Raises:
-    ValueError: ``metadata`` is no JSON object, or a leaf has a type that NumPy's
-      format cannot hold, such as bfloat16.
+    ValueError: ``explanation`` is none, ``metadata`` is no JSON object, or a leaf has
+      a type that NumPy's format cannot hold, such as bfloat16.
     FileNotFoundError: The folder does not exist.
 
   Example:
@@ -59,6 +59,11 @@ def save(
     >>> load("cat.npz").rate  # doctest: +SKIP
     array(0.0101, dtype=float32)
   """
+  if not isinstance(explanation, Explanation):
+    raise ValueError(
+      f"explanation is a {type(explanation).__name__}; it must be a "
+      "cawe_jax.Explanation"
+    )
   arrays = _named_arrays(explanation)
   names = explanation.class_names.names
   if names is not None:

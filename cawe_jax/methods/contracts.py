@@ -64,10 +64,11 @@ def check_method(method: Any) -> None:
       )
     named[name] = weight
   for name, value in named.items():
-    if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
-      raise ValueError(f"{name} is {value}; it must be finite and at least 0")
-  if not np.all(np.isfinite(recipe.step_size) & (np.asarray(recipe.step_size) > 0)):
-    raise ValueError(f"step_size is {recipe.step_size}; it must be finite and above 0")
+    if not (are_real(value) and np.all(np.asarray(value) >= 0)):
+      raise ValueError(f"{name} is {value!r}; it must be finite and at least 0")
+  size = recipe.step_size
+  if not (are_real(size) and np.all(np.asarray(size) > 0)):
+    raise ValueError(f"step_size is {size!r}; it must be finite and above 0")
   if np.shape(recipe.contrast) != (2,) or not (
     0 <= recipe.contrast[0] < recipe.contrast[1] <= 1
   ):
@@ -77,6 +78,18 @@ def check_method(method: Any) -> None:
     )
   check_count("num_steps", recipe.num_steps)
   check_count("num_draws", recipe.num_draws)
+
+
+def are_real(values: Any) -> bool:
+  """Whether all are finite numbers, and no texts or booleans.
+
+  Example:
+    >>> are_real([1, 2.5]), are_real("20"), are_real(True), are_real(float("nan"))
+    (True, False, False, False)
+  """
+  array = np.asarray(values)
+  is_number = jnp.issubdtype(array.dtype, np.number)
+  return is_number and bool(np.all(np.isfinite(array)))
 
 
 def check_count(name: str, count: Any, most: int = 2**31 - 1, least: int = 1) -> None:

@@ -102,7 +102,7 @@ def model_randomisation(
     Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, Sec. 3.
   """
   batch = checks.check_images(images)
-  checks.check_key(key)
+  key = checks.check_key(key)
   if num_stages < 1:
     raise ValueError(f"num_stages is {num_stages}; it must be at least 1")
   layers = parameter_layers(classifier, batch.shape[1:])

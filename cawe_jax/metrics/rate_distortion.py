@@ -153,7 +153,7 @@ def rate_distortion_curve(
   session = Session(
     classifier, batch, method, key=key, targets=targets, image_ids=ids, rows=rows
   )
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, ids)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(checks.check_key(key), ids)
   ranks = np.asarray(_rankings(relevance, keys))
   counts = np.rint(fraction * representation.num_entries).astype(int)
   points = []

@@ -9,7 +9,7 @@ runs programs does so under :func:`own_rules`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import jax
 import numpy as np
@@ -45,6 +45,9 @@ def own_rules() -> Iterator[None]:
   All other settings stay the caller's: 64 bits, precision of products, devices, no
   compilation, leaks, generators of random numbers.
 
+  Raises:
+    ValueError: The caller is being traced, by `jit`, `vmap` or `grad`.
+
   Example:
     >>> with jax.numpy_dtype_promotion("strict"), own_rules():
     ...   total = jax.numpy.int32(1) + jax.numpy.float32(0.5)
@@ -52,10 +55,20 @@ def own_rules() -> Iterator[None]:
     1.5
   """
   with (
-    jax.set_mesh(jax.sharding.Mesh(np.empty((), object), ())),
+    _no_mesh(),
     promotion_inside(),
     jax.transfer_guard("allow"),
     jax.debug_nans(False),
     jax.debug_infs(False),
   ):
     yield
+
+
+def _no_mesh() -> AbstractContextManager[object]:
+  try:
+    return jax.set_mesh(jax.sharding.Mesh(np.empty((), object), ()))
+  except ValueError:
+    raise ValueError(
+      "this function runs compiled programs by itself and cannot be a part of one; "
+      "call it with arrays, outside of jax.jit, jax.vmap and jax.grad"
+    ) from None

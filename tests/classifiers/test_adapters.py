@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cawe_jax import Classifier, explain, pixel_rde
+from cawe_jax import Classifier, attribution, explain, pixel_rde
 from cawe_jax.classifiers import (
   check_classifier,
   from_function,
@@ -18,10 +18,12 @@ from cawe_jax.classifiers import (
   regression,
   sigmoid,
 )
+from cawe_jax.engine.programs import segment
 from cawe_jax.recipes import fast
 
 SIZE = 8
 IMAGES = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
+KEY = jax.random.key(0)
 METHOD = pixel_rde(0.1, recipe=fast()._replace(num_steps=2))
 
 
@@ -281,3 +283,56 @@ def test_networks_that_cannot_be_explained(fn, message):
 def test_two_images_are_needed():
   with pytest.raises(ValueError, match=r"images has shape \(1, 8, 8, 3\)"):
     check_classifier(from_function(function, SIZE), IMAGES[:1])
+
+
+class Training:
+  """A network whose weights change while it stays the same object."""
+
+  def __init__(self):
+    self.weights = np.random.default_rng(0).normal(size=(SIZE * SIZE * 3, 4))
+    self.weights = self.weights.astype(np.float32)
+    self.scale = 0.01
+
+  def logits(self, images):
+    return self.scale * images.reshape(len(images), -1) @ self.weights
+
+  def in_place(self):
+    self.weights *= -1
+
+  def another_array(self):
+    self.weights = -self.weights
+
+  def another_number(self):
+    self.scale = -self.scale
+
+
+@pytest.mark.parametrize("change", ["in_place", "another_array", "another_number"])
+def test_a_network_that_changes_is_explained_as_it_is_now(change):
+  network = Training()
+  classifier = from_function(network.logits, SIZE)
+  image = IMAGES[0]
+  gradient = attribution.gradient_x_input()
+  before = explain(classifier, image, METHOD, key=KEY)
+  (slope,) = gradient(classifier, image, 1)
+  getattr(network, change)()
+  # The same classifier, and one of the same method of the same object.
+  for again in (classifier, from_function(network.logits, SIZE)):
+    after = explain(again, image, METHOD, key=KEY)
+    assert after.target != before.target
+    clean = jax.nn.softmax(network.logits(image[None]))[0]
+    np.testing.assert_allclose(after.probability, clean.max(), rtol=1e-5)
+    np.testing.assert_allclose(gradient(again, image, 1)[0], -slope, rtol=1e-5)
+
+
+def test_a_network_that_stays_compiles_nothing_twice():
+  network = Training()
+  network.rule = jax.custom_jvp(lambda x: x)
+  network.rule.defjvp(lambda primals, tangents: (primals[0], tangents[0]))
+
+  def logits(images):
+    return network.rule(network.logits(images))
+
+  explain(from_function(logits, SIZE), IMAGES[0], METHOD, key=KEY)
+  sizes = segment._cache_size()
+  explain(from_function(logits, SIZE), IMAGES[1], METHOD, key=KEY)
+  assert segment._cache_size() == sizes

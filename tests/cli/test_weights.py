@@ -176,7 +176,7 @@ def test_a_head_of_three_classes_and_their_names(explain, tmp_path):
       "classifier 'tiny' has 2 class_names and 3 outputs; there must be one",
     ),
     (b"one\n\nthree\n", "must have one name in each line; line 2 is empty"),
-    (b"", "must have one name in each line"),
+    (b"", "must have one name in each line; line 1 is empty"),
     (b"\xff\xfe", "cannot be read (it is no text in UTF-8)"),
     (None, "cannot be read (No such file or directory)"),
   ],
