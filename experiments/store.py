@@ -21,6 +21,7 @@ A result is a NumPy archive. With G grid points (``Job.grid``, in order):
 
 =====================  ====================  =====================================
 ``id``                 str                   of the photograph
+``sha256``             str                   of its file
 ``label``              int                   true class, -1 where unknown
 ``label_name``         str                   its name, empty where unknown
 ``prediction``         int                   the network's class
@@ -60,7 +61,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,9 +116,21 @@ class Store(NamedTuple):
     found = []
     for image in range(len(self.stems)):
       if self.is_done(job, image):
-        with np.load(self.result_path(job, image), allow_pickle=False) as archive:
+        with _opened(self.result_path(job, image)) as archive:
           found.append(dict(archive))
     return found
+
+  def photograph_sha256(self, jobs: Sequence[str], image: int) -> str | None:
+    """The checksum of the file that an image's results are of; None if none is there.
+
+    Raises:
+      ValueError: A result is damaged.
+    """
+    for job in jobs:
+      if self.is_done(job, image):
+        with _opened(self.result_path(job, image)) as archive:
+          return str(archive["sha256"]) if "sha256" in archive else None
+    return None
 
   def remove_leftovers(self) -> None:
     """Remove what a killed run was just writing; only once everything is done."""
@@ -130,7 +145,7 @@ class Store(NamedTuple):
   def read_timings(self, job: str) -> list[dict[str, Any]]:
     """Timings of a job's batches that were done, in order."""
     paths = sorted((self.folder / "timings" / job).glob("[0-9]*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    return [_read_json(path) for path in paths]
 
   def write_error(self, image: int, name: str, error: str) -> None:
     """List a photograph that cannot be decoded."""
@@ -143,7 +158,7 @@ class Store(NamedTuple):
   def read_errors(self) -> list[dict[str, str]]:
     """The photographs that could not be decoded, in order."""
     paths = sorted((self.folder / "errors").glob("[0-9]*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    return [_read_json(path) for path in paths]
 
   def _error_path(self, image: int) -> Path:
     return self.folder / "errors" / f"{self.stems[image]}.json"
@@ -162,8 +177,8 @@ def open_store(
     photographs: Id and label of each.
 
   Raises:
-    ValueError: The folder holds a sweep with other settings or photographs; the
-      message shows every difference.
+    ValueError: The folder holds a sweep with other settings or photographs, and the
+      message shows every difference; or one of these two files is damaged.
   """
   folder = Path(folder)
   wanted = {
@@ -173,7 +188,7 @@ def open_store(
   for name, content in wanted.items():
     path = folder / name
     if path.is_file():
-      _check_equal(folder, name, json.loads(path.read_text()), content)
+      _check_equal(folder, name, _read_json(path), content)
     else:
       write_json(path, content)
   stems = (f"{i:05d}-{_slug(name)}" for i, (name, _) in enumerate(photographs))
@@ -185,6 +200,27 @@ def write_json(path: Path, content: Any) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   with atomic_write(path) as temporary:
     temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+  try:
+    # NumPy would leave a file open that it opened itself and cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+      yield archive
+  except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    raise ValueError(
+      f"result {str(path)!r} is damaged; remove it, and the same command makes it again"
+    ) from None
+
+
+def _read_json(path: Path) -> Any:
+  try:
+    return json.loads(path.read_text())
+  except ValueError:
+    raise ValueError(
+      f"{str(path)!r} is damaged or of another program: it is not JSON"
+    ) from None
 
 
 def differences(old: Any, new: Any) -> list[str]:
@@ -204,11 +240,31 @@ def differences(old: Any, new: Any) -> list[str]:
 
 def _check_equal(folder: Path, name: str, old: Any, new: Any) -> None:
   changed = differences(old, new)
-  if changed:
+  if not changed:
+    return
+  files = [_own_file(line) for line in changed]
+  if all(files):
     raise ValueError(
-      f"workdir {str(folder)!r} holds a run with another {name}; give another "
-      f"--workdir, or undo: {'; '.join(changed)}"
+      f"workdir {str(folder)!r} holds results of an earlier state of the file of "
+      f"{', '.join(dict.fromkeys(map(str, files)))}; give another --workdir, or undo "
+      "what has changed in it"
     )
+  raise ValueError(
+    f"workdir {str(folder)!r} holds a run with another {name}; give another "
+    f"--workdir, or undo: {'; '.join(changed)}"
+  )
+
+
+def _own_file(difference: str) -> str | None:
+  """Which function of one's own has another file, if that is all that differs.
+
+  Example:
+    >>> _own_file('own_parts.distortion.mine:gap.sha256: "a5" there, "ba" now')
+    'distortion mine:gap'
+    >>> _own_file("axes.seed: [0] there, [1] now")
+  """
+  found = re.match(r"own_parts\.(\w+)\.(.+?)\.(sha256|imports\..+): ", difference)
+  return f"{found[1]} {found[2]}" if found else None
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

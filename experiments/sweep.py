@@ -9,6 +9,7 @@ they never talk to each other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -108,14 +109,36 @@ def open_sweep(config: ConfigDict, workdir: str) -> Sweep:
   """Check everything that can be, and open the working folder.
 
   Raises:
-    ValueError: As :func:`plan`, or the folder holds another sweep.
+    ValueError: As :func:`plan`, or the folder holds another sweep, or results of
+      photographs that have changed since.
   """
   jobs, photographs = plan(config)
   batches = partition(len(photographs), config.batch_size)
   for job in jobs:
     check_job(job)
   store = open_store(workdir, _identity(config, jobs), [p[:2] for p in photographs])
+  _check_photographs(store, jobs, photographs)
   return Sweep(config, jobs, photographs, batches, store)
+
+
+def _check_photographs(
+  store: Store, jobs: Sequence[Job], photographs: Sequence[Photograph]
+) -> None:
+  """Refuse to go on where a photograph with results is another file by now."""
+  names = [job.name for job in jobs]
+  changed = [
+    photograph.id
+    for image, photograph in enumerate(photographs)
+    if (seen := store.photograph_sha256(names, image)) is not None
+    and seen != hashlib.sha256(photograph.read()).hexdigest()
+  ]
+  if changed:
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    raise ValueError(
+      f"workdir {str(store.folder)!r} holds results of other files of the photographs "
+      f"{', '.join(map(repr, changed[:3]))}{more}; give another --workdir, or bring "
+      "the files back"
+    )
 
 
 def run_jobs(
@@ -206,6 +229,7 @@ def _write(
   for i, image in enumerate(decoded.numbers):
     common = {
       "id": np.array(decoded.photographs[i].id),
+      "sha256": np.array(hashlib.sha256(decoded.photographs[i].read()).hexdigest()),
       "label": labels[i],
       "label_name": np.array(_label_name(network, labels[i])),
       "prediction": prediction.classes[i],

@@ -99,3 +99,32 @@ def test_other_photographs_are_refused(store):
 
 def test_equal_values_do_not_differ():
   assert differences(SETTINGS, dict(SETTINGS)) == []
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_damaged_result_is_named(kept, store):
+  store.write_result("job", 0, {"id": np.array("a"), "rate": np.zeros(1000)})
+  path = store.result_path("job", 0)
+  path.write_bytes(path.read_bytes()[:kept])
+  for read in (
+    lambda: store.read_results("job"),
+    lambda: store.photograph_sha256(["job"], 0),
+  ):
+    with pytest.raises(
+      ValueError, match=rf"^result '{path}' is damaged; remove it, and"
+    ):
+      read()
+
+
+def test_damaged_files_of_json_are_named(store):
+  store.write_timing("job", 0, {"seconds": 1.0})
+  store.write_error(1, "c", "truncated")
+  for name, read in {
+    "timings/job/00000.json": lambda: store.read_timings("job"),
+    "errors/00001-n02_c.jpg.json": store.read_errors,
+    "photographs.json": lambda: open_store(store.folder, SETTINGS, PHOTOGRAPHS),
+    "config.json": lambda: open_store(store.folder, SETTINGS, PHOTOGRAPHS),
+  }.items():
+    (store.folder / name).write_text("")
+    with pytest.raises(ValueError, match=rf"^'{store.folder / name}' is damaged or of"):
+      read()

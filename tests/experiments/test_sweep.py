@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import sys
 
 import jax
@@ -237,9 +238,36 @@ def test_an_edited_function_of_ones_own_is_refused(
   open_sweep(config, tmp_path / "run")
   open_sweep(config, tmp_path / "run")
   (tmp_path / edited).write_text(sources[edited] + "# another formula\n")
-  with pytest.raises(ValueError, match=r"own_parts\..*sha256|own_parts\..*\.py") as e:
+  with pytest.raises(
+    ValueError, match=r"earlier state of the file of \w+ .*:\w+;"
+  ) as e:
     open_sweep(config, tmp_path / "run")
   assert config[part][name] in str(e.value)
+
+
+def test_results_of_another_file_of_the_same_name_are_not_mixed(tmp_path):
+  folder = tmp_path / "photographs"
+  folder.mkdir()
+  rng = np.random.default_rng(0)
+  for name in "ab":
+    pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f"{name}.png")
+  config = get_config()
+  config.data = str(folder)
+  del config.methods.cartoonx
+  sweep, _ = run(tmp_path / "run", config=config)
+  before = (folder / "b.png").read_bytes()
+  shutil.copyfile(folder / "a.png", folder / "b.png")
+  with pytest.raises(ValueError, match="results of other files of the photographs 'b'"):
+    run(tmp_path / "run", config=config)
+  # Where nothing was found yet, there is nothing to mix.
+  sweep.store.result_path("pixel_rde", 1).unlink()
+  run(tmp_path / "run", config=config)
+  a, b = sweep.store.read_results("pixel_rde")
+  np.testing.assert_array_equal(a["input_image"], b["input_image"])
+  sweep.store.result_path("pixel_rde", 1).unlink()
+  (folder / "b.png").write_bytes(before)
+  run(tmp_path / "run", config=config)
 
 
 def test_photographs_that_cannot_be_decoded_are_listed(tmp_path):
