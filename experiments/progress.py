@@ -68,7 +68,9 @@ class Progress:
 
   def steps(self, seen: Seen) -> None:
     """A callback of ``explain``."""
-    self._step = f"step {seen.step} of {seen.num_steps}, "
+    going = f"step {seen.step} of {seen.num_steps}, "
+    is_last = seen.step == seen.num_steps
+    self._step = "all steps done, judging masks on fresh draws, " if is_last else going
     self._bar.update(self._steps, completed=seen.step, total=seen.num_steps)
 
   @contextmanager

@@ -110,6 +110,8 @@ class Messages:
         loss = np.nanmedian(_last(history.objective))
         rate = np.nanmedian(_last(history.rate))
         numbers = f"loss {loss:.4f}  rate {100 * rate:.2f} %"
+        if seen.step == seen.num_steps:
+          numbers += "  judging the mask"
         bar.update(task, completed=seen.step, total=seen.num_steps, numbers=numbers)
 
       yield callback

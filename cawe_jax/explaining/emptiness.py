@@ -26,7 +26,7 @@ NEARLY_EMPTY_RATE = 1e-4
 """Masks whose mean is below this keep (almost) nothing."""
 
 _ENOUGH_STEPS = 200  # see recipes.tuned
-_UNCHANGED = 1e-5  # of a score: rounding in 32 bits, in sums over draws
+_UNCHANGED = 1e-4  # of a score: as good as nothing for a softmax that is saturated
 
 
 class EmptyMaskWarning(UserWarning):

@@ -148,12 +148,18 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def _scores(e: Explanation) -> tuple[str, str, str]:
-  """What is said of the target: on the image, kept with noise, kept without."""
+  """What is said of the target: on the image, with noise, without."""
   if e.is_regression:
     return (
       f"value {_number(e.score)}",
       f"value with noise: {_number(e.score_with_noise)}",
       f"value without noise: {_number(e.score_without_noise)}",
+    )
+  if not np.isfinite(e.retained_probability):  # hardly any to keep: it was raised
+    return (
+      f"p = {_number(e.probability)}",
+      f"p with noise: {_number(e.score_with_noise)}",
+      f"p without noise: {_number(e.score_without_noise)}",
     )
   return (
     f"p = {_number(e.probability)}",

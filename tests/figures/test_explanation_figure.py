@@ -224,6 +224,7 @@ def test_nothing_finite_still_draws():
   explanation = make_explanation(
     history=History(nan, nan, nan, nan, {}),
     score=np.nan,
+    score_with_noise=np.nan,
     probability=np.nan,
     retained_probability=np.nan,
     explanation_probability=np.nan,
@@ -233,7 +234,7 @@ def test_nothing_finite_still_draws():
   figure = explanation_figure(explanation)
   drawn = texts(figure)
   assert "class 285, p = n/a" in drawn
-  assert "p kept with noise: n/a" in drawn
+  assert "p with noise: n/a" in drawn
   assert "n/a at λ = 20" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
@@ -257,6 +258,21 @@ def test_a_regression_shows_its_value():
   assert not any("p = " in text or "p kept" in text for text in drawn)
   named = texts(explanation_figure(explanation, target_name="age in years"))
   assert "age in years, value 31.2" in named
+
+
+def test_a_class_that_is_not_predicted_has_no_share_to_keep():
+  explanation = make_explanation(
+    score=4e-19,
+    probability=4e-19,
+    score_with_noise=0.27,
+    score_without_noise=0.98,
+    retained_probability=np.nan,
+    explanation_probability=np.nan,
+  )
+  drawn = texts(explanation_figure(explanation, target_name="nine"))
+  for text in ("nine, p = 4e-19", "p with noise: 0.27", "p without noise: 0.98"):
+    assert text in drawn
+  assert not [text for text in drawn if "n/a" in text]
 
 
 def test_an_empty_history_still_draws():
