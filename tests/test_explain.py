@@ -201,6 +201,8 @@ def test_targets_may_be_names(classifier):
   assert path.target.tolist() == [3, 3]
   with pytest.raises(ValueError, match="target 'cat' is no class of tiny"):
     explain(named, IMAGES, short, key=KEY, targets="cat")
+  with pytest.raises(ValueError, match="a class index, since it has no class_names"):
+    classifier.class_index("cat")
 
 
 def test_targets(classifier, batch):

@@ -211,6 +211,18 @@ def test_atomic_write_keeps_folder_suffix_and_permissions(tmp_path):
   assert target.stat().st_mode == plain.stat().st_mode
 
 
+def test_atomic_write_follows_a_link(tmp_path):
+  target, link = tmp_path / "there" / "a.txt", tmp_path / "link.txt"
+  target.parent.mkdir()
+  link.symlink_to(target)
+  for content in ("first", "second"):
+    with files.atomic_write(link) as temporary:
+      temporary.write_text(content)
+    assert link.is_symlink()
+    assert target.read_text() == content
+  assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
+
+
 def test_atomic_write_names_a_bad_target(tmp_path):
   with (
     pytest.raises(FileNotFoundError, match=r"folder .*nowhere' does not exist"),

@@ -167,9 +167,10 @@ class Classifier:
       if text.casefold() in name
     ]
     hint = f"; near: {', '.join(near[:5])}" if near else ""
+    or_name = " or a class name" if names else ", since it has no class_names"
     raise ValueError(
-      f"target {target!r} is no class of {self.name}; allowed is a class index or "
-      f"a class name{hint}"
+      f"target {target!r} is no class of {self.name}; allowed is a class index"
+      f"{or_name}{hint}"
     )
 
 

@@ -28,6 +28,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
   the block raises anything, ``KeyboardInterrupt`` too, the temporary file is removed
   and ``path`` stays as it was.
 
+  Of a symbolic link, the file that it points to is replaced.
+
   Args:
     path: File to create or to replace; its folder exists.
 
@@ -46,7 +48,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...   [file.name for file in Path(folder).iterdir()]
     ['report.json']
   """
-  path = Path(path)
+  path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
   if not path.parent.is_dir():
     raise FileNotFoundError(f"path: folder {str(path.parent)!r} does not exist")
   if path.is_dir():
