@@ -1,6 +1,7 @@
 """What an explanation is worth: one value per image, for every method alike."""
 
 from cawe_jax.metrics.curves import area_under_curve, on_axis
+from cawe_jax.metrics.holding import LAWS, retained_under
 from cawe_jax.metrics.insertion import InsertionDeletion, insertion_deletion
 from cawe_jax.metrics.judge import METRICS, Judged, Metric, NamedMetric, measure
 from cawe_jax.metrics.parameter_randomisation import (
@@ -20,6 +21,7 @@ from cawe_jax.metrics.stability import (
 
 __all__ = [
   "FRACTIONS",
+  "LAWS",
   "METRICS",
   "Curve",
   "InsertionDeletion",
@@ -42,6 +44,7 @@ __all__ = [
   "ranking",
   "rate_distortion_curve",
   "retained",
+  "retained_under",
   "seed_stability",
   "top_mask",
   "top_overlap",

@@ -15,6 +15,7 @@ import numpy as np
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods.contracts import in_one_line
 from cawe_jax.metrics.curves import area_under_curve
+from cawe_jax.metrics.holding import retained_under
 from cawe_jax.metrics.insertion import insertion_deletion
 from cawe_jax.metrics.pixel_space import pixel_map
 from cawe_jax.metrics.ranks import MaskFn, keep, randomise
@@ -149,8 +150,29 @@ def rate_distortion(judged: Judged) -> dict[str, Array]:
   return {"kept_area": area(keep), "replaced_area": area(randomise)}
 
 
+def holds(judged: Judged) -> dict[str, Array]:
+  """What the mask retains under perturbations that it was not found under.
+
+  Returns:
+    ``retained_under_gaussian``, ``_uniform``, ``_zeros``, ``_mean``, ``_blur`` and
+    ``_infill``: the numbers of :func:`cawe_jax.metrics.retained_under`.
+
+  Raises:
+    ValueError: The entries are not in [0, 1], as those of an attribution need not be.
+  """
+  found = retained_under(
+    judged.classifier,
+    judged.images,
+    judged.relevance,
+    judged.transform,
+    **judged.alike,
+  )
+  return {f"retained_under_{name}": share for name, share in found.items()}
+
+
 METRICS: dict[str, NamedMetric] = {
   "agreement": NamedMetric("How often the network says the same", agreement),
+  "holds": NamedMetric("What is retained under other perturbations", holds),
   "insertion-deletion": NamedMetric(
     "The score while pixels come or go", insertion_and_deletion
   ),

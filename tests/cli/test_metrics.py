@@ -110,7 +110,10 @@ def test_what_was_found_is_kept_where_a_metric_fails(run, tmp_path):
 @pytest.mark.parametrize(
   ("metric", "message"),
   [
-    ("beauty", "metric 'beauty' is unknown; allowed: agreement, insertion-deletion"),
+    (
+      "beauty",
+      "metric 'beauty' is unknown; allowed: agreement, holds, insertion-deletion",
+    ),
     ("own_metrics:nothing", "has no 'nothing'"),
     ("builtins:isinstance", "must be a function of judged"),
   ],

@@ -56,6 +56,36 @@ def test_agreement_is_of_the_perturbation_and_the_target_given():
   np.testing.assert_array_equal(said("agreement", sharp)["retained_agreement"], 1)
 
 
+def probability(images):
+  return np.asarray(jax.nn.softmax(LINEAR(images)))[:, 0]
+
+
+def test_what_holds_is_said_of_each_law_by_itself():
+  whole, nothing = (said("holds", judged(m)) for m in (SEEN, np.zeros_like(SEEN)))
+  clean = probability(IMAGES)
+  replaced = {
+    "zeros": np.zeros_like(IMAGES),
+    "mean": np.broadcast_to(IMAGES.mean((1, 2), keepdims=True), IMAGES.shape),
+    "blur": [perturbations.gaussian_blur(image, 10.0) for image in IMAGES],
+  }
+  for law, images in replaced.items():
+    share = probability(np.asarray(images)) / clean
+    # The network's sums of 64 pixels, in 32 bits.
+    np.testing.assert_allclose(nothing[f"retained_under_{law}"], share, rtol=1e-4)
+  # The pattern alone decides, whatever lies beside it.
+  assert len(whole) == 6
+  for name, share in whole.items():
+    assert name.startswith("retained_under_")
+    np.testing.assert_allclose(share, 1, rtol=1e-4)
+  # Draws of noise have the pattern now and then; the law in the search plays no part.
+  for law in ("gaussian", "uniform"):
+    assert np.all(nothing[f"retained_under_{law}"] < 0.9)
+  other = judged(np.zeros_like(SEEN), perturbation=perturbations.constant(1.0))
+  np.testing.assert_array_equal(
+    said("holds", other)["retained_under_mean"], nothing["retained_under_mean"]
+  )
+
+
 @pytest.mark.parametrize("name", ["insertion-deletion", "rate-distortion"])
 def test_what_the_network_sees_is_better_than_what_it_does_not_see(name):
   good, bad = (said(name, judged(mask)) for mask in (SEEN, 1 - SEEN))
@@ -120,7 +150,7 @@ def test_a_metric_of_ones_own_that_does_not_fit_is_refused(metric, message):
 @pytest.mark.parametrize("name", METRICS)
 def test_an_attribution_can_be_judged_where_no_mask_is_needed(name):
   case = judged(RNG.normal(0, 3, SEEN.shape).astype(np.float32), perturbation=None)
-  if name == "agreement":
+  if name in ("agreement", "holds"):
     with pytest.raises(ValueError, match="entries outside"):
       said(name, case)
     return
