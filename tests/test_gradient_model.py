@@ -53,7 +53,7 @@ class Form:
       def oracle(masks):
         sleeps = masks[0].mean(1, keepdims=True) > self.sleeps_above
         directions = means[None, None] + deviations[None, None] * noise
-        directions = jnp.where(sleeps, 1e-6, 1) * directions
+        directions = jnp.where(sleeps, 1e-6, 1)[None] * directions
         moved = jnp.einsum("dbk,bk->db", directions, 1 - masks[0])
         gradients = -2 * moved[..., None] * directions
         mean = [(leaf.mean(0),) for leaf in (gradients, directions)]

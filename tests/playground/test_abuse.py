@@ -316,7 +316,7 @@ def test_another_address_is_served_while_one_floods(shipping):
   async def flood(websocket, page):
     for i in range(MAX_WAITING):
       await websocket.send(json.dumps(signal(i)))
-      seed = MAX_WAITING * page + i
+      seed = 1 + MAX_WAITING * page + i
       await websocket.send(json.dumps(explain(MAX_WAITING + i, seed=seed, fresh=True)))
 
   async def test():
