@@ -165,7 +165,11 @@ def _is_new(
     )
     return False
   if (folder / f"{job.stem}.json").exists():
-    messages.say(f"{photograph.name}: the results in {job.stem}.json will be replaced")
+    changed = ", ".join(places.other_settings(folder, job.stem, job.request))
+    why = f" (another {changed})" if changed else ""
+    messages.say(
+      f"{photograph.name}: the results in {job.stem}.json will be replaced{why}"
+    )
   return True
 
 

@@ -75,6 +75,40 @@ def is_finished(folder: Path, stem: str, request: dict[str, Any]) -> bool:
   return first == second and made_by == json.loads(json.dumps(request))
 
 
+def other_settings(folder: Path, stem: str, request: dict[str, Any]) -> list[str]:
+  """In what a request differs from that of the results that are there, in a few words.
+
+  Args:
+    folder: As for :func:`is_finished`.
+    stem: As there.
+    request: As there.
+  """
+  reports = [report for _, report in _reports(folder, stem)]
+  if not reports:
+    return []
+  before, now = _flat(reports[0]["request"]), _flat(json.loads(json.dumps(request)))
+  missing = object()
+  return [
+    name
+    for name in dict.fromkeys([*before, *now])
+    if name != "image_id" and before.get(name, missing) != now.get(name, missing)
+  ]
+
+
+def _flat(request: dict[str, Any]) -> dict[str, Any]:
+  """A request's settings by name, those of the method and of own parts one by one."""
+  settings: dict[str, Any] = {}
+  for name, value in request.items():
+    match name, value:
+      case "method", dict():
+        settings |= value
+      case "own_parts", dict():
+        settings |= {f"file of the {option}": own for option, own in value.items()}
+      case _:
+        settings[name] = value
+  return settings
+
+
 def is_figure(path: Path) -> bool:
   """Whether a PNG or PDF file says that this package wrote it."""
   if not path.is_file():

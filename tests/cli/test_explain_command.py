@@ -204,10 +204,17 @@ def test_only_a_long_run_is_estimated(
 def test_it_is_said_before_results_are_replaced(photo, tmp_path, capsys):
   arguments = ["explain", str(photo), *QUICK, "--out", str(tmp_path / "out")]
   said = []
-  for options in ([], [], ["--seed=1"], ["--seed=1", "--force"]):
+  for options in ([], [], ["--seed=1"], ["--seed=1", "--force"], ["--wavelet=haar"]):
     assert main([*arguments, *options]) == 0
-    said.append("photo.json will be replaced" in capsys.readouterr().err)
-  assert said == [False, False, True, True]
+    lines = capsys.readouterr().err.splitlines()
+    said.append([x.partition("replaced")[2] for x in lines if "be replaced" in x])
+  assert said == [
+    [],
+    [],
+    [" (another seed)"],
+    [""],
+    [" (another representation, seed)"],
+  ]
 
 
 def test_quiet_says_nothing_and_else_what_was_found(photo, tmp_path, capsys):
