@@ -245,13 +245,17 @@ def test_an_edited_function_of_ones_own_is_refused(
   assert config[part][name] in str(e.value)
 
 
-def test_results_of_another_file_of_the_same_name_are_not_mixed(tmp_path):
-  folder = tmp_path / "photographs"
+def write_photographs(folder, names):
   folder.mkdir()
   rng = np.random.default_rng(0)
-  for name in "ab":
+  for name in names:
     pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
     Image.fromarray(pixels).save(folder / f"{name}.png")
+  return folder
+
+
+def test_results_of_another_file_of_the_same_name_are_not_mixed(tmp_path):
+  folder = write_photographs(tmp_path / "photographs", "ab")
   config = get_config()
   config.data = str(folder)
   del config.methods.cartoonx
@@ -271,12 +275,7 @@ def test_results_of_another_file_of_the_same_name_are_not_mixed(tmp_path):
 
 
 def test_photographs_that_cannot_be_decoded_are_listed(tmp_path):
-  folder = tmp_path / "photographs"
-  folder.mkdir()
-  rng = np.random.default_rng(0)
-  for name in "abcd":
-    pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / f"{name}.png")
+  folder = write_photographs(tmp_path / "photographs", "abcd")
   whole = (folder / "c.png").read_bytes()
   for name in "cd":
     (folder / f"{name}.png").write_bytes(whole[: len(whole) // 2])
