@@ -37,7 +37,10 @@ class Mean(NamedTuple):
   count: int
 
   def __str__(self) -> str:
-    return f"{self.value:.4g} ± {self.standard_error:.2g}"
+    if not self.count:
+      return ""
+    error = f" ± {self.standard_error:.2g}" if self.count > 1 else ""
+    return f"{self.value:.4g}{error}"
 
 
 class Row(NamedTuple):

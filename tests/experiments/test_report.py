@@ -72,6 +72,10 @@ def test_one_photograph_has_no_standard_error():
   found = mean([2.0, np.nan])
   assert (found.value, found.count) == (2.0, 1)
   assert np.isnan(found.standard_error)
+  # And says none; of no photograph there is nothing to say.
+  assert str(found) == "2"
+  assert str(mean([np.nan])) == ""
+  assert str(mean([1.0, 3.0])) == "2 ± 1"
 
 
 def test_the_csv_has_every_number(explanations):
