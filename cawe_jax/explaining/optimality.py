@@ -96,7 +96,11 @@ def doubt(explanation: Explanation) -> str:
   if not is_doubtful(go, back, error, objective):
     return ""
   what = "dropped entries should return" if back > go else "kept entries should go"
-  return f"Perhaps not the best mask: by the gradient on fresh draws, {what}."
+  steps = int(explanation.num_steps)
+  return (
+    f"Perhaps not the best mask: by the gradient on fresh draws, {what}; try more than "
+    f"{steps} steps."
+  )
 
 
 def conditions(slopes: np.ndarray, masks: np.ndarray) -> Optimality:

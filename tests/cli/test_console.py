@@ -86,7 +86,8 @@ def test_the_line_says_where_the_mask_may_not_be_the_best():
   assert "best mask" not in describe("x.png", "sunny", LABEL)
   line = describe("x.png", "sunny", LABEL._replace(should_go=0.05))
   assert line.endswith(
-    "perhaps not the best mask: by the gradient on fresh draws, kept entries should go"
+    "perhaps not the best mask: by the gradient on fresh draws, kept entries should "
+    "go; try more than 7 steps"
   )
   report = make_report(LABEL, Result({"seed": 0}, "sunny", {}, 1.0, 1.0, {}))
   assert report["should_go"] == report["gap_standard_error"] == 0.01

@@ -182,7 +182,7 @@ def test_curves_are_the_history():
       # Of an objective of 0.2877; a nearly empty mask is not called the optimum then.
       {"should_return": 0.09, "rate": 9e-5},
       "Perhaps not the best mask: by the gradient on fresh draws, dropped entries "
-      "should return.",
+      "should return; try more than 1800 steps.",
     ),
   ],
 )
