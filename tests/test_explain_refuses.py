@@ -155,6 +155,7 @@ BAD_IMAGES = {
   ],
   "images has 1 values that are NaN or infinite": HOLE,
   "images has values in [-": -IMAGES,
+  "images has masked values; fill them in": np.ma.masked_less(IMAGES, 0.1),
 }
 
 

@@ -28,6 +28,8 @@ def check_images(images: Array | np.ndarray) -> np.ndarray:
         f"images has images of shapes {shapes[0]} and {shapes[1]}; all of a batch must "
         "have one shape"
       )
+  if np.ma.is_masked(images):
+    raise ValueError("images has masked values; fill them in, e.g. with .filled(0)")
   array = np.asarray(images)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise ValueError(
