@@ -20,8 +20,8 @@ class mixture(Perturbation):
   """One of several perturbations for each draw, so that a mask must hold under all.
 
   A mask that is found under noise alone often fits the noise: without it the network
-  no longer says the class. Under noise for one half of the draws and zeros for the
-  other, a mask of the same rate holds under both.
+  no longer says the class. One that is found under noise for one half of the draws and
+  zeros for the other may hold under both at the same rate.
 
   Which part a draw takes follows its stratum (:class:`~cawe_jax.types.Masked`), not
   chance alone: of two draws of a step one is of each of two equal parts, and the 64
