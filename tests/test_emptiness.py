@@ -141,6 +141,17 @@ def test_the_notice_says_what_can_win():
   assert "%" not in emptiness.notice(made(lagrange_multiplier=0.4))
 
 
+def test_a_saturated_network_is_told_that_nothing_changes():
+  changed = {"score_with_noise": 0.99997, "distortion_standard_error": 1e-6}
+  assert "nothing that a mask does changes" in emptiness.notice(
+    made(score=1.0, objective=1e-9, **changed)
+  )
+  changed["score_with_noise"] = 0.999
+  assert "a multiplier of 2e-06" in emptiness.notice(
+    made(score=1.0, objective=1e-6, **changed)
+  )
+
+
 def test_more_steps_are_suggested_where_the_search_ended_far_from_nothing():
   # The last rate costs 0.4, less than nothing kept does, and then 0.6.
   explanation = made()

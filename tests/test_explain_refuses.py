@@ -218,7 +218,7 @@ def test_keys_must_be_one():
 
 def test_an_explanation_is_no_mask(classifier):
   found = explain(classifier, IMAGES[0], method(), key=KEY)
-  with pytest.raises(ValueError, match="masks is a Explanation; take what is in its"):
+  with pytest.raises(ValueError, match="masks is an Explanation; it must be the mask"):
     obfuscate(classifier, IMAGES[0], found, method(), key=KEY)
 
 

@@ -1,5 +1,6 @@
 """Every kind of file that is read, and every kind that is refused by one line."""
 
+import io
 import os
 import struct
 import zlib
@@ -171,6 +172,12 @@ def test_load_image_is_decode_then_prepare(tmp_path):
   np.testing.assert_array_equal(
     images.load_image(path, 16, rule), images.prepare_image(NOISE, 16, rule)
   )
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.png", io.BytesIO(), "a\0b.png"])
+def test_what_is_no_path_is_named(path):
+  with pytest.raises(ValueError, match=r"^image .* is no path of a file$"):
+    images.load_image(path)
 
 
 def test_image_id_depends_on_pixels_and_shape_alone():

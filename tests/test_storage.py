@@ -211,6 +211,13 @@ def test_atomic_write_keeps_folder_suffix_and_permissions(tmp_path):
   assert target.stat().st_mode == plain.stat().st_mode
 
 
+@pytest.mark.parametrize("other", [{"a": 1}, None, (1, 2)])
+def test_only_explanations_are_saved(other, tmp_path):
+  with pytest.raises(ValueError, match=rf"explanation is a {type(other).__name__}; it"):
+    storage.save(tmp_path / "a.npz", other)
+  assert not list(tmp_path.iterdir())
+
+
 def test_atomic_write_follows_a_link(tmp_path):
   target, link = tmp_path / "there" / "a.txt", tmp_path / "link.txt"
   target.parent.mkdir()

@@ -30,6 +30,10 @@ from cawe_jax.types import BatchOfOutputs, Images
 
 Size = int | tuple[int, int]
 
+# A program as text shows the addresses of its rules of differentiation, which differ
+# each time.
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
 
 def from_function(
   fn: Network,
@@ -230,10 +234,6 @@ class _Function(Settling):
     for constant in traced.consts:
       digest.update(np.asarray(constant).tobytes())
     return replace(self, state=digest.hexdigest())
-
-
-# Of functions inside a program, such as rules of differentiation, in its text.
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)

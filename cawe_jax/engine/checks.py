@@ -14,7 +14,7 @@ from cawe_jax.distortions import label_squared_error
 from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.outputs import softmax
-from cawe_jax.types import Array, Masks
+from cawe_jax.types import Array, Explanation, Masks
 
 _GENERATOR = "threefry2x32"
 
@@ -146,8 +146,8 @@ def check_leaves(name: str, given: Any) -> None:
   Raises:
     ValueError: One line that says how it becomes a mask of pixels.
   """
-  if hasattr(given, "mask"):
-    raise ValueError(f"{name} is a {type(given).__name__}; take what is in its .mask")
+  if isinstance(given, Explanation):
+    raise ValueError(f"{name} is an Explanation; it must be the mask, its field .mask")
   if hasattr(given, "shape"):
     raise ValueError(
       f"{name} is one array of shape {tuple(given.shape)}; it must be a tuple of "

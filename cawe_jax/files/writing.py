@@ -28,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
   the block raises anything, ``KeyboardInterrupt`` too, the temporary file is removed
   and ``path`` stays as it was.
 
-  Of a symbolic link, the file that it points to is replaced.
+  If ``path`` is a symbolic link, the file that it points to is replaced.
 
   Args:
     path: File to create or to replace; its folder exists.

@@ -51,6 +51,11 @@ class Judged(NamedTuple):
   image_ids: Any = None
 
   @property
+  def subject(self) -> tuple[Classifier, Images, Relevance, Transform]:
+    """What metrics of this package take by position, all in the same order."""
+    return self.classifier, self.images, self.relevance, self.transform
+
+  @property
   def alike(self) -> dict[str, Any]:
     """What metrics of this package take by keyword, all in the same way."""
     return {"key": self.key, "targets": self.targets, "image_ids": self.image_ids}
@@ -90,14 +95,7 @@ def agreement(judged: Judged) -> dict[str, Array]:
   Raises:
     ValueError: The entries are not in [0, 1], as those of an attribution need not be.
   """
-  found = retained(
-    judged.classifier,
-    judged.images,
-    judged.relevance,
-    judged.transform,
-    perturbation=judged.perturbation,
-    **judged.alike,
-  )
+  found = retained(*judged.subject, perturbation=judged.perturbation, **judged.alike)
   return {
     "retained_agreement": found.retained_agreement,
     "explanation_agreement": found.explanation_agreement,
@@ -137,10 +135,7 @@ def rate_distortion(judged: Judged) -> dict[str, Array]:
 
   def area(mask_fn: MaskFn) -> np.ndarray:
     curve = rate_distortion_curve(
-      judged.classifier,
-      judged.images,
-      judged.relevance,
-      judged.transform,
+      *judged.subject,
       mask_fn=mask_fn,
       perturbation=judged.perturbation,
       **judged.alike,
@@ -160,13 +155,7 @@ def holds(judged: Judged) -> dict[str, Array]:
   Raises:
     ValueError: The entries are not in [0, 1], as those of an attribution need not be.
   """
-  found = retained_under(
-    judged.classifier,
-    judged.images,
-    judged.relevance,
-    judged.transform,
-    **judged.alike,
-  )
+  found = retained_under(*judged.subject, **judged.alike)
   return {f"retained_under_{name}": share for name, share in found.items()}
 
 

@@ -1,6 +1,10 @@
 """What is printed is what was meant: no markup, no emoji, no wrapped lines."""
 
+import io
 import json
+import sys
+import time
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -129,3 +133,16 @@ def test_no_line_is_endless():
   assert line.startswith("start x")
   assert line.endswith("x end")
   assert one_line("x" * MAX_CHARACTERS) == "x" * MAX_CHARACTERS
+
+
+def test_the_bar_says_what_comes_after_the_last_step(monkeypatch):
+  monkeypatch.setenv("FORCE_COLOR", "1")
+  monkeypatch.setenv("COLUMNS", "200")
+  log = io.StringIO()
+  monkeypatch.setattr(sys, "stderr", log)
+  history = SimpleNamespace(objective=np.ones((1, 2)), rate=np.ones((1, 2)))
+  with Messages(quiet=False).progress("photo.png", 2) as callback:
+    for step, is_said in ((1, False), (2, True)):
+      callback(SimpleNamespace(step=step, num_steps=2, history=history))
+      time.sleep(0.3)  # the bar is drawn ten times a second
+      assert ("judging the mask" in log.getvalue()) == is_said

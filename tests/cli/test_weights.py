@@ -168,6 +168,19 @@ def test_a_head_of_three_classes_and_their_names(explain, tmp_path):
   assert len(explain(*options, "--target", "sea")[1]) == 1
 
 
+def test_class_names_as_windows_writes_them(explain, tmp_path):
+  three = {name: array[:3] for name, array in TENSORS.items()}
+  path, names = tmp_path / "three.safetensors", tmp_path / "names.txt"
+  safetensors.numpy.save_file(three, path)
+  # A mark of byte order, lines that end in two bytes, and no line that ends in U+2028.
+  names.write_bytes("\ufeffsun\r\nsea\u2028side\r\nsand\r\n".encode())
+  for target in ("sun", "sea\u2028side", "sand"):
+    options = ("--weights", path, "--class-names", names, "--target", target)
+    assert explain(*options)[0] == 0
+    report = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert report["target_name"] == target
+
+
 @pytest.mark.parametrize(
   ("content", "message"),
   [

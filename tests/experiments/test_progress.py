@@ -40,6 +40,10 @@ def test_a_log_gets_lines_within_a_batch():
     progress.steps(seen(40))
     log._count, log._text = 2, "cartoonx, batch 1 of 1: step 40 of 200, 0 s so far"
     assert log.is_there.wait(60)
+    log.is_there.clear()
+    progress.steps(seen(200))
+    log._text = "1 of 1: all steps done, judging masks on fresh draws, 0 s so far"
+    assert log.is_there.wait(60)
   lines = log.getvalue().splitlines()
   assert lines[1] == "mine: cartoonx, batch 1 of 1: 0 s so far"
   assert lines[-1] == "mine: cartoonx, batch 1 of 1: 0 s"

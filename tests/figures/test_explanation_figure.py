@@ -3,51 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from made_explanations import make_explanation, pixels
 from matplotlib.colors import to_rgba
 from wavelet_masks import DB3_224, wavelet_shapes
 
-from cawe_jax.figures import explanation_figure, mask_layout, save_figure
+from cawe_jax.figures import explanation_figure, mask_layout
 from cawe_jax.figures.layout import enlarged, mask_blocks
-from cawe_jax.files import storage
-from cawe_jax.types import ClassNames, Explanation, History
-
-
-def make_explanation(shapes=None, size=(15, 17), channels=3, **changes):
-  rng = np.random.default_rng(0)
-  shapes = wavelet_shapes((5, 5, 7), (6, 6, 8)) if shapes is None else shapes
-  history = History(
-    objective=np.array([20.5, 8.25, 2.5, np.nan]),
-    distortion=np.array([0.0, 0.25, 0.5, np.nan]),
-    rate=np.array([1.0, 0.4, 0.1, np.nan]),
-    lagrange_multiplier=np.array([20.0, 20.0, 20.0, np.nan]),
-    penalties={},
-  )
-  fields = dict(
-    mask=tuple(rng.random(shape, np.float32) ** 8 for shape in shapes),
-    image=rng.random((*size, 1)),
-    masked_image=rng.random((*size, channels)),
-    input_image=rng.random((*size, channels)),
-    target=np.int32(285),
-    score=0.9123,
-    score_with_noise=0.7946,
-    score_without_noise=0.9506,
-    probability=0.9123,
-    rate=0.01132,
-    rate_l0=0.0427,
-    distortion=0.06134,
-    distortion_standard_error=0.00213,
-    retained_probability=0.871,
-    explanation_probability=1.042,
-    objective=0.2877,
-    should_go=0.001,
-    should_return=-0.002,
-    gap_standard_error=0.004,
-    lagrange_multiplier=20.0,
-    num_steps=1800,
-    model_evaluations=28800,
-    history=history,
-  )
-  return Explanation(**{**fields, **changes})
+from cawe_jax.types import ClassNames, History
 
 
 def texts(figure):
@@ -57,11 +19,6 @@ def texts(figure):
     if axes.get_legend() is not None:
       found += axes.get_legend().get_texts()
   return [text.get_text() for text in found]
-
-
-def pixels(figure):
-  figure.canvas.draw()
-  return np.asarray(figure.canvas.buffer_rgba()).copy()
 
 
 def panels(figure):
@@ -316,46 +273,6 @@ def test_a_batch_is_refused():
   with pytest.raises(ValueError, match=r"explanation: got an input_image of rank 4"):
     explanation_figure(batch)
   explanation_figure(jax.tree.map(lambda leaf: leaf[1], batch))
-
-
-def test_a_loaded_explanation_gives_the_same_figure(tmp_path):
-  explanation = make_explanation()
-  storage.save(tmp_path / "a.npz", explanation)
-  loaded = storage.load(tmp_path / "a.npz")
-  before, after = (
-    pixels(explanation_figure(e, target_name="tabby")) for e in (explanation, loaded)
-  )
-  assert before.shape == (737, 1650, 4)
-  np.testing.assert_array_equal(before, after)
-  assert len(np.unique(before.reshape(-1, 4), axis=0)) > 100
-
-
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf"])
-def test_equal_figures_give_equal_files(tmp_path, suffix):
-  for name in ("a", "b"):
-    save_figure(explanation_figure(make_explanation()), tmp_path / f"{name}{suffix}")
-  first, second = sorted(tmp_path.iterdir())
-  assert first.read_bytes() == second.read_bytes()
-  assert b"matplotlib version" not in first.read_bytes().lower()
-
-
-def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
-  figure, path = explanation_figure(make_explanation()), tmp_path / "a.png"
-  path.write_bytes(b"old")
-
-  def interrupted(temporary, **_):
-    temporary.write_bytes(b"half")
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(figure, "savefig", interrupted)
-  with pytest.raises(KeyboardInterrupt):
-    save_figure(figure, path)
-  assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"old")]
-
-
-def test_other_formats_are_refused(tmp_path):
-  with pytest.raises(ValueError, match=r"path: got suffix '\.gif', allowed: \.png"):
-    save_figure(explanation_figure(make_explanation()), tmp_path / "a.gif")
 
 
 def test_gaps_are_neutral():

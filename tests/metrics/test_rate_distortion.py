@@ -259,6 +259,20 @@ def test_labels_and_regressions():
   assert np.isnan(found.agreement).all()
 
 
+def test_a_key_of_another_generator_orders_equal_entries_of_each_image_alone():
+  key = jax.random.key(3, impl="rbg")
+  equal = np.ones((len(IMAGES), *pixel()(SHAPE).mask_shapes[0]), np.float32)
+  options = {
+    "key": key,
+    "perturbation": perturbations.zeros(),
+    "fractions": [0.25, 0.5],
+  }
+  together = rate_distortion_curve(LINEAR, IMAGES, (equal,), pixel(), **options)
+  alone = rate_distortion_curve(LINEAR, IMAGES[1:2], (equal[:1],), pixel(), **options)
+  # Which entries come first decides by tenths; sums of 32 bits.
+  np.testing.assert_allclose(alone.score[0], together.score[1], atol=1e-5)
+
+
 def test_other_rankings_and_points_compile_nothing():
   traces = []
 

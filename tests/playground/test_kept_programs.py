@@ -1,6 +1,7 @@
 """Compiled programs: bounded, and given up by those who leave."""
 
 import asyncio
+import itertools
 import threading
 
 import jax
@@ -10,6 +11,7 @@ from cawe_jax.playground import tasks
 from cawe_jax.playground.answers import Answers
 from cawe_jax.playground.jobs import Caller
 from cawe_jax.playground.programs import MAX_SETTINGS, Programs
+from experiments.bench import page_memory
 
 
 def test_programs_of_only_so_many_settings_are_kept():
@@ -47,6 +49,20 @@ def test_the_page_says_which_settings_it_uses(page, monkeypatch):
   # The multiplier and the seed are data of the same programs.
   assert used[0] == used[1]
   assert len(set(used)) == len(changes) - 1
+
+
+def test_the_benchmark_of_memory_asks_for_other_programs_each_time(
+  client, page, monkeypatch
+):
+  used = []
+  monkeypatch.setattr(Programs, "use", lambda self, settings: used.append(settings))
+  monkeypatch.setattr(tasks, "explain", refuse)
+  catalogue = client.get("/catalogue.json").json()
+  for number, wish in enumerate(itertools.islice(page_memory._wishes(catalogue), 50)):
+    asked = {"type": "explain", "id": number, "image": {"sample": "first"}, **wish}
+    assert page.ask(asked)[-1]["message"] == "not now"
+  assert len(set(used)) == len(used) == 50
+  assert page.ask(page_memory._drawing(catalogue))[-1]["type"] == "prediction"
 
 
 def refuse(*arguments):
