@@ -64,8 +64,10 @@ def judge(
   if job.settings["ranking"] is None:
     method = make_methods(job)[0]
     transform, perturbation = method.representation, method.perturbation
+    distortion = method.distortion
   else:
-    transform, perturbation = parse_ranking(job.settings["ranking"]).transform, None
+    transform = parse_ranking(job.settings["ranking"]).transform
+    perturbation = distortion = None
   kind = _ENTRIES[config.task]
   names = [name for name in results[0] if name.startswith(f"{kind}/")]
   points = []
@@ -80,6 +82,7 @@ def judge(
       batch.targets,
       jax.random.key(0),
       noise_ids(image_ids(batch), [settings["seed"]]),
+      distortion,
     )
     points.append(measure(metrics, judged))
   return [

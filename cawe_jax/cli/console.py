@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import SupportsFloat
 
 import jax
@@ -129,6 +130,39 @@ def describe(name: str, target_name: str, explanation: Explanation) -> str:
     f"distortion {float(explanation.distortion):.4f} ± "
     f"{float(explanation.distortion_standard_error):.4f}  {kept}{remarks}"
   )
+
+
+def describe_bounds(numbers: Mapping[str, float], confidence: float) -> str:
+  """What ``--confidence`` prints; bounds that there are not are left out.
+
+  Example:
+    >>> numbers = {
+    ...   "distortion_bound": 0.0301,
+    ...   "retained_probability_bound": 0.8651,
+    ...   "retained_agreement_bound": 0.9701,
+    ...   "bound_draws": 256,
+    ... }
+    >>> print(describe_bounds(numbers, 0.95))  # doctest: +NORMALIZE_WHITESPACE
+    with 95 % confidence, at least 86 % of the probability is retained, at least 97 % of
+    draws keep the class, the expected distortion is at most 0.0301 (256 draws)
+  """
+  retained, agreement = (
+    math.floor(100 * numbers[name]) if np.isfinite(numbers[name]) else None
+    for name in ("retained_probability_bound", "retained_agreement_bound")
+  )
+  said = []
+  if retained is not None:
+    said.append(f"at least {retained} % of the probability is retained")
+  if agreement is not None:
+    said.append(f"at least {agreement} % of draws keep the class")
+  distortion = numbers["distortion_bound"]
+  if np.isfinite(distortion):
+    said.append(
+      f"the expected distortion is at most {math.ceil(1e4 * distortion) / 1e4}"
+    )
+  bounds = ", ".join(said) or "nothing is known"
+  draws = int(numbers["bound_draws"])
+  return f"with {100 * confidence:g} % confidence, {bounds} ({draws} draws)"
 
 
 def _scores(explanation: Explanation) -> tuple[str, str]:

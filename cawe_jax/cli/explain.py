@@ -7,6 +7,7 @@ error, and the others are still done.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import time
@@ -23,6 +24,7 @@ from cawe_jax.cli import results
 from cawe_jax.cli.console import (
   Messages,
   describe,
+  describe_bounds,
   duration,
   estimate_seconds,
   is_guess,
@@ -41,7 +43,8 @@ from cawe_jax.files.compilation import (
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
-from cawe_jax.metrics import Judged, Metric, measure
+from cawe_jax.metrics import Judged, Metric, bounds, measure
+from cawe_jax.metrics.judge import BOUND_NUMBERS
 from cawe_jax.numerics.devices import check_platform
 from cawe_jax.types import Explanation
 
@@ -80,6 +83,8 @@ def run_explain(options: argparse.Namespace) -> int:
   messages = Messages(options.quiet)
   method = make_method(options)
   metrics = {text: parse_metric(text) for text in options.metric}
+  if options.confidence is not None:
+    metrics["bounds"] = functools.partial(bounds, confidence=options.confidence)
   folder = _writable_folder(options.out)
   enable_compilation_cache()
   collect_garbage_rarely()
@@ -191,6 +196,7 @@ def _measure(
     run.method.perturbation,
     explanations.target,
     jax.random.key(run.options.seed),
+    distortion=run.method.distortion,
   )
   try:
     return measure(run.metrics, judged)
@@ -216,8 +222,13 @@ def _keep(
     return not isinstance(error, OSError)
   messages.say(describe(name, target_name, one))
   if answer.numbers:
-    numbers = "  ".join(f"{k} {v:.4g}" for k, v in answer.numbers.items())
-    messages.say(f"{name}: {numbers}")
+    confidence, numbers = run.options.confidence, dict(answer.numbers)
+    if confidence is not None:
+      said = {key: numbers.pop(key) for key in BOUND_NUMBERS}
+      messages.say(f"{name}: {describe_bounds(said, confidence)}")
+    if numbers:
+      line = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
+      messages.say(f"{name}: {line}")
   wanted = run.options.retain
   if wanted is not None and not one.retained_probability >= wanted:
     messages.say(
@@ -253,6 +264,8 @@ def _result(
     method = method._replace(lagrange_multiplier=float(one.lagrange_multiplier))
   if options.budget is not None:
     extra["budget"] = options.budget
+  if options.confidence is not None:
+    extra["confidence"] = options.confidence
   request = {"image_id": image_id(image.pixels), **job.request}
   if run.metrics:
     if answer.numbers is None:  # so that another call does it again

@@ -198,10 +198,13 @@ def _request(
     request["entry"] = options.entry
   if options.class_names is not None:
     request["class_names_sha256"] = sha256(options.class_names)
-  if options.metric:
-    request["metrics"] = {
-      text: own_parts({"metric": text}).get("metric") for text in options.metric
-    }
+  metrics: dict[str, Any] = {
+    text: own_parts({"metric": text}).get("metric") for text in options.metric
+  }
+  if options.confidence is not None:
+    metrics["bounds"] = options.confidence
+  if metrics:
+    request["metrics"] = metrics
   texts = {option: getattr(options, option) for option in ("classifier", *_PARTS)}
   own = own_parts(texts)
   return request | {"own_parts": own} if own else request

@@ -157,6 +157,13 @@ def _add_explain(explain: _Parser) -> None:
     "MODULE:FUNCTION, a function of a cawe_jax.metrics.Judged (default: none)",
   )
   explain.add_argument(
+    "--confidence",
+    type=float,
+    metavar="C",
+    help="bounds of what each mask holds, which are true with this probability, e.g. "
+    "0.95; takes 64 to 2048 further evaluations (default: none)",
+  )
+  explain.add_argument(
     "--force", action="store_true", help="do finished images again as well"
   )
   explain.add_argument("--quiet", action="store_true", help="no progress, only errors")

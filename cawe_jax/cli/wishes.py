@@ -107,5 +107,14 @@ def _check(options: argparse.Namespace) -> None:
   retain = options.retain
   if retain is not None and not (math.isfinite(retain) and 0 < retain <= 1):
     raise ValueError(f"--retain is {retain}; it must be above 0 and at most 1")
+  confidence = options.confidence
+  if confidence is not None:
+    if not 0 < confidence < 1:
+      raise ValueError(f"--confidence is {confidence}; it must be above 0 and below 1")
+    if "bounds" in options.metric:
+      raise ValueError(
+        "--confidence is given with --metric bounds, which are the same bounds; give "
+        "one of them"
+      )
   if options.budget is not None and options.budget < 1:
     raise ValueError(f"--budget is {options.budget}; it must be at least 1")

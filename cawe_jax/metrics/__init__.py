@@ -1,9 +1,11 @@
 """What an explanation is worth: one value per image, for every method alike."""
 
+from cawe_jax.metrics.betting import lower_bound
+from cawe_jax.metrics.confidence import Bounds, confidence_bounds
 from cawe_jax.metrics.curves import area_under_curve, on_axis
 from cawe_jax.metrics.holding import LAWS, retained_under
 from cawe_jax.metrics.insertion import InsertionDeletion, insertion_deletion
-from cawe_jax.metrics.judge import METRICS, Judged, Metric, NamedMetric, measure
+from cawe_jax.metrics.judge import METRICS, Judged, Metric, NamedMetric, bounds, measure
 from cawe_jax.metrics.parameter_randomisation import (
   ModelRandomisation,
   model_randomisation,
@@ -23,6 +25,7 @@ __all__ = [
   "FRACTIONS",
   "LAWS",
   "METRICS",
+  "Bounds",
   "Curve",
   "InsertionDeletion",
   "Judged",
@@ -33,8 +36,11 @@ __all__ = [
   "Retained",
   "Stability",
   "area_under_curve",
+  "bounds",
+  "confidence_bounds",
   "insertion_deletion",
   "keep",
+  "lower_bound",
   "measure",
   "model_randomisation",
   "on_axis",

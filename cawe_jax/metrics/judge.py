@@ -14,15 +14,24 @@ import numpy as np
 
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.methods.contracts import in_one_line
+from cawe_jax.metrics.confidence import confidence_bounds
 from cawe_jax.metrics.curves import area_under_curve
 from cawe_jax.metrics.holding import retained_under
 from cawe_jax.metrics.insertion import insertion_deletion
 from cawe_jax.metrics.pixel_space import pixel_map
 from cawe_jax.metrics.ranks import MaskFn, keep, randomise
 from cawe_jax.metrics.rate_distortion import rate_distortion_curve
-from cawe_jax.metrics.retention import retained
+from cawe_jax.metrics.retention import judging_method, retained
 from cawe_jax.representations import pixel
-from cawe_jax.types import Array, Images, Key, Perturbation, Relevance, Transform
+from cawe_jax.types import (
+  Array,
+  Distortion,
+  Images,
+  Key,
+  Perturbation,
+  Relevance,
+  Transform,
+)
 
 
 class Judged(NamedTuple):
@@ -39,6 +48,8 @@ class Judged(NamedTuple):
     targets: The class of each image, ``[B]``.
     key: The key from which a metric draws its noise.
     image_ids: As for :func:`cawe_jax.explain`, or None.
+    distortion: What the search kept from changing; None for an attribution, where a
+      metric takes the change of the target's probability.
   """
 
   classifier: Classifier
@@ -49,6 +60,7 @@ class Judged(NamedTuple):
   targets: Array
   key: Key
   image_ids: Any = None
+  distortion: Distortion | None = None
 
   @property
   def subject(self) -> tuple[Classifier, Images, Relevance, Transform]:
@@ -159,8 +171,41 @@ def holds(judged: Judged) -> dict[str, Array]:
   return {f"retained_under_{name}": share for name, share in found.items()}
 
 
+BOUND_NUMBERS = (
+  "distortion_bound",
+  "retained_probability_bound",
+  "retained_agreement_bound",
+  "bound_draws",
+)
+"""Names of the fields of :class:`cawe_jax.metrics.Bounds` among numbers of metrics."""
+
+
+def bounds(judged: Judged, confidence: float = 0.95) -> dict[str, Array]:
+  """What the mask holds at least, with a confidence of 95 % or another.
+
+  Returns:
+    ``distortion_bound``, an upper one, ``retained_probability_bound`` and
+    ``retained_agreement_bound``, lower ones, and ``bound_draws``, the number of draws:
+    the numbers of :func:`cawe_jax.metrics.confidence_bounds`.
+
+  Raises:
+    ValueError: The entries are not in [0, 1], as those of an attribution need not be.
+  """
+  method = judging_method(judged.transform, judged.perturbation, judged.distortion)
+  found = confidence_bounds(
+    judged.classifier,
+    judged.images,
+    judged.relevance,
+    method,
+    confidence=confidence,
+    **judged.alike,
+  )
+  return dict(zip(BOUND_NUMBERS, found, strict=True))
+
+
 METRICS: dict[str, NamedMetric] = {
   "agreement": NamedMetric("How often the network says the same", agreement),
+  "bounds": NamedMetric("What is retained at least, with 95 % confidence", bounds),
   "holds": NamedMetric("What is retained under other perturbations", holds),
   "insertion-deletion": NamedMetric(
     "The score while pixels come or go", insertion_and_deletion

@@ -18,7 +18,7 @@ from cawe_jax.engine.session import Session
 from cawe_jax.explaining.one import MINIMUM_PROBABILITY
 from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.ambient import own_rules
-from cawe_jax.types import Images, Key, Masks, Perturbation, Transform
+from cawe_jax.types import Distortion, Images, Key, Masks, Perturbation, Transform
 
 
 class Retained(NamedTuple):
@@ -87,16 +87,7 @@ def retained(
   batch = checks.check_images(images)
   shapes = contracts.bind(transform, batch.shape[1:]).mask_shapes
   masks = checks.check_masks("masks", masks, [(len(batch), *s) for s in shapes])
-  method = Method(
-    "retained",
-    transform,
-    perturbation or perturbations.adaptive_gaussian(),
-    distortions.automatic,
-    0.0,
-    (),
-    (),
-    recipes.default(),
-  )
+  method = judging_method(transform, perturbation)
   session = Session(
     classifier, batch, method, key=key, targets=targets, image_ids=image_ids, rows=rows
   )
@@ -111,3 +102,27 @@ def retained(
   if session.output.is_probability:
     return result
   return Retained(*(np.full_like(x, np.nan) for x in result))
+
+
+def judging_method(
+  transform: Transform,
+  perturbation: Perturbation | None,
+  distortion: Distortion | None = None,
+) -> Method:
+  """A method that searches nothing: it says what masks are of and what fills in.
+
+  Args:
+    transform: The representation of the masks.
+    perturbation: What replaces a masked entry; by default adaptive Gaussian noise.
+    distortion: What must not change; by default :func:`.automatic`.
+  """
+  return Method(
+    "judging",
+    transform,
+    perturbation or perturbations.adaptive_gaussian(),
+    distortion or distortions.automatic,
+    0.0,
+    (),
+    (),
+    recipes.default(),
+  )

@@ -175,6 +175,19 @@ def stack_draws(
   return _over_tiles(of_draws, put, start, tile, data, tile.draws, active)
 
 
+def independent(draws: Draw) -> Draw:
+  """The same draws with strata by chance, for statistics of draws one by one.
+
+  Args:
+    draws: Keys and strata ``[images, draws]``.
+  """
+
+  def stratum(key: Array) -> Array:
+    return jax.random.uniform(jax.random.fold_in(key, _NO_DRAW))
+
+  return draws._replace(stratum=jax.vmap(jax.vmap(stratum))(draws.key))
+
+
 def sum_over_tiles(
   part: Callable[..., T], start: T, tile: Tile, data: tuple, count: Any, active: Array
 ) -> T:

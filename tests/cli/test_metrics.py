@@ -1,5 +1,6 @@
 """`cawe explain --metric`: numbers that judge what was found."""
 
+import math
 import sys
 
 import jax
@@ -107,12 +108,29 @@ def test_what_was_found_is_kept_where_a_metric_fails(run, tmp_path):
   assert "finished before" not in run("own_metrics:broken")[1]
 
 
+def test_bounds_have_the_confidence_asked_for(run, tmp_path):
+  found = {}
+  for confidence in (0.5, 0.99):
+    code, said = run(options=[f"--confidence={confidence}"])
+    assert code == 0
+    report = report_of(tmp_path / "out")
+    assert report["confidence"] == confidence
+    found[confidence] = report["metrics"]["retained_agreement_bound"]
+    percent = math.floor(100 * found[confidence])
+    assert f"with {100 * confidence:g} % confidence, at least" in said
+    assert f"at least {percent} % of draws keep the class" in said
+    assert "_bound" not in said  # not once more as numbers
+  assert found[0.5] > found[0.99]
+  assert "finished before" in run(options=["--confidence=0.99"])[1]
+  assert "finished before" not in run(options=["--confidence=0.5"])[1]
+
+
 @pytest.mark.parametrize(
   ("metric", "message"),
   [
     (
       "beauty",
-      "metric 'beauty' is unknown; allowed: agreement, holds, insertion-deletion",
+      "metric 'beauty' is unknown; allowed: agreement, bounds, holds, insertion",
     ),
     ("own_metrics:nothing", "has no 'nothing'"),
     ("builtins:isinstance", "must be a function of judged"),

@@ -96,6 +96,7 @@ OTHERS = {
   "retain": (["--retain", "0.9"], 0.9),
   "budget": (["--budget", "12"], 12),
   "metric": (["--metric", "agreement"], ["agreement"]),
+  "confidence": (["--confidence", "0.9"], 0.9),
 }
 
 
@@ -174,6 +175,10 @@ def test_unknown_names_list_what_is_allowed(option, value, allowed):
     (["--retain", "1.01"], "--retain is 1.01"),
     (["--retain", "nan"], "--retain is nan"),
     (["--budget", "0"], "--budget is 0"),
+    (["--confidence", "0"], "--confidence is 0.0; it must be above 0 and below 1"),
+    (["--confidence", "95"], "--confidence is 95.0"),
+    (["--confidence", "nan"], "--confidence is nan"),
+    (["--confidence", "0.9", "--metric", "bounds"], "the same bounds"),
     (["--levels", "0"], "levels is 0"),
     (["--lagrange-multiplier", "nan"], "lagrange_multiplier is nan"),
     (["--lagrange-multiplier=-1"], "lagrange_multiplier is -1.0"),
