@@ -9,7 +9,6 @@ softmax over classes see :mod:`cawe_jax.outputs`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.part import Part
-from cawe_jax.types import Array, Distortion, Outputs, Scalar, Target
+from cawe_jax.types import Array, Outputs, Scalar, Target
 
 
 def label_squared_error(
@@ -182,30 +181,6 @@ class class_weighted_l2(Part):
       )
     change = jax.nn.softmax(clean_logits) - jax.nn.softmax(logits)
     return _norm(jnp.sum(weights * change**2))
-
-
-_LARGEST: dict[Distortion, float] = {
-  label_squared_error: 1,
-  automatic: 1,
-  maximise_label: 1,
-  maximise_probability: 1,
-  l2: math.sqrt(2),
-  squared_l2: 2,
-}
-
-
-def largest(distortion: Distortion) -> float:
-  """The largest value that a distortion can have.
-
-  It is infinite for `kl`, `reverse_kl` and `logit_l2`, and for functions that are not
-  of this module, of which it is not known.
-
-  Example:
-    >>> largest(squared_l2), largest(kl)
-    (2, inf)
-  """
-  known = (most for function, most in _LARGEST.items() if function is distortion)
-  return next(known, math.inf)
 
 
 def _probability(logits: Outputs, target: Target) -> Scalar:

@@ -11,7 +11,6 @@ method, the first 64 give ``Explanation.distortion`` and its standard error agai
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -20,18 +19,14 @@ import numpy as np
 
 from cawe_jax import objective
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.engine import checks, programs
+from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
-from cawe_jax.methods import BoundMethod, Method, contracts
+from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.streams import Stream
-from cawe_jax.numerics.tiles import Tile, stack_draws
-from cawe_jax.objective import Problem
 from cawe_jax.outputs import Output, softmax
 from cawe_jax.types import (
-  Array,
   Distortion,
-  Draw,
   Image,
   Images,
   Key,
@@ -126,8 +121,7 @@ def obfuscate(
   )
   shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
   masks = checks.check_masks("masks", session.batched(masks), shapes)
-  count = session.num_different(draws)
-  pictures, outputs = _draw(session, masks, count)
+  pictures, outputs = session.observe(masks, Stream.REPORT, draws)
   found = Obfuscations(
     pictures,
     outputs,
@@ -247,42 +241,3 @@ def _keep(representation: Representation, image: Image, mask: Mask) -> Kept:
     return objective.to_image(representation, kept)
 
   return Kept(part(jnp.mean(image, axis=-1, keepdims=True)), part(image))
-
-
-def _draw(session: Session, masks: Masks, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """Images ``[B, L, H, W, C]`` and outputs ``[B, L, K]``.
-
-  Every program makes as many draws as a tile has, so that another number of draws
-  compiles nothing, and the devices never hold them all.
-  """
-  batch = session.problems, session.pad(masks), session.active
-  parts: list[tuple[np.ndarray, np.ndarray]] = []
-  first = 0
-  while first < count:
-    parts.append(session.crop(session.run(_some_draws, np.uint32(first), batch)))
-    first += parts[-1][0].shape[1]
-  pictures, outputs = (
-    np.concatenate(part, axis=1)[:, :count] for part in zip(*parts, strict=True)
-  )
-  return pictures, outputs
-
-
-@programs.split_over_devices
-def _some_draws(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: objective.Classifier,
-  first: Array,
-  batch: tuple[Problem, Masks, Array],
-) -> tuple[Array, Array]:
-  """Images and outputs of the draws from the first one on."""
-  problems, masks, active = batch
-
-  def part(problems: Problem, masks: Masks, draws: Draw) -> tuple[Array, Array]:
-    one = functools.partial(objective.obfuscate, method.objective)
-    stack = jax.vmap(jax.vmap(one, (None, None, 0)))(problems, masks, draws)
-    outputs = classifier(stack.reshape(-1, *stack.shape[2:]))
-    return stack, outputs.reshape(*draws.key.shape, -1)
-
-  step = jnp.uint32(Stream.REPORT)
-  return stack_draws(part, tile, (problems, masks), problems.key, step, first, active)

@@ -75,6 +75,11 @@ class Objective(Part):
       object.__setattr__(self, "penalties", tuple(map(as_part, self.penalties)))
     super().__post_init__()
 
+  @property
+  def reading(self) -> Reading:
+    """What is read in the network's outputs."""
+    return Reading(self.distortion, self.output)
+
 
 class Weights(NamedTuple):
   """What multiplies the terms, one value per image.
@@ -234,34 +239,6 @@ def weighted(weights: Weights, term: Terms) -> Scalar:
   return total
 
 
-def expected_distortion(
-  objective: Objective,
-  classifier: Classifier,
-  tile: Tile,
-  problems: Problem,
-  masks: Masks,
-  draws: Draws,
-) -> Estimate:
-  """Mean distortion of B masks over the given draws.
-
-  Args:
-    objective: The structure.
-    classifier: Images ``[N, H, W, C]`` to outputs ``[N, K]``.
-    tile: Shape of the network's input.
-    problems: B problems.
-    masks: B masks.
-    draws: Which draws.
-  """
-
-  def part(problems: Problem, masks: Masks, draws: Draw, weight: Array) -> Estimate:
-    return _estimate(objective, classifier, problems, masks, draws, weight)
-
-  zeros = jnp.zeros(draws.active.shape, masks[0].dtype)
-  return mean_over_draws(
-    part, Estimate(*[zeros] * 4), tile, (problems, masks), problems.key, draws
-  )
-
-
 def expected_distortion_and_gradients(
   objective: Objective,
   classifier: Classifier,
@@ -270,10 +247,18 @@ def expected_distortion_and_gradients(
   masks: Masks,
   draws: Draws,
 ) -> tuple[Estimate, Gradients]:
-  """As :func:`expected_distortion`, with gradients of means over draws.
+  """Mean distortion of B masks over the given draws, and gradients of means over draws.
 
   They are taken tile by tile and added up, so that memory does not grow with the number
-  of draws. Both come from one pass back through the network: see ``_split``.
+  of draws. Both gradients come from one pass back through the network: see ``_split``.
+
+  Args:
+    objective: The structure.
+    classifier: Images ``[N, H, W, C]`` to outputs ``[N, K]``.
+    tile: Shape of the network's input.
+    problems: B problems.
+    masks: B masks.
+    draws: Which draws.
   """
 
   def part(problems: Problem, masks: Masks, draws: Draw, weight: Array):
@@ -332,32 +317,49 @@ def _obfuscate(objective: Objective) -> Callable:
   return functools.partial(obfuscate, objective)
 
 
-def _estimate(
-  objective: Objective,
-  classifier: Classifier,
-  problems: Problem,
-  masks: Masks,
-  draws: Draw,
-  weight: Array,
-) -> Estimate:
-  """Weighted sums over draws ``[images, draws]``, all in one call of the network."""
-  stacks = jax.vmap(jax.vmap(_obfuscate(objective), (None, None, 0)))
-  images = stacks(problems, masks, draws)
-  outputs = classifier(images.reshape(-1, *images.shape[2:]))
-  return _summarise(objective, problems, outputs, weight)
-
-
 def _summarise(
   objective: Objective, problems: Problem, outputs: Array, weight: Array
 ) -> Estimate:
   """Weighted sums of what the outputs ``[images * draws, K]`` are worth."""
-  outputs = outputs.reshape(*weight.shape, -1)
-  distortion_fn = jax.vmap(jax.vmap(objective.distortion, (None, 0, None)))
-  values = distortion_fn(problems.clean_logits, outputs, problems.target)
-  output = objective.output
-  score, agreement = (
-    jax.vmap(jax.vmap(function, (0, None)))(outputs, problems.target)
-    for function in (output.score, output.is_predicted)
+  worths = jax.vmap(functools.partial(worth_of_draws, objective.reading))(
+    problems.clean_logits, problems.target, outputs.reshape(*weight.shape, -1)
   )
-  sums = (values, values**2, score, agreement.astype(weight.dtype))
-  return Estimate(*(jnp.sum(weight * x, axis=1) for x in sums))
+  distortion = worths.distortion
+  sums = (distortion, distortion**2, worths.score, worths.agreement)
+  return Estimate(*(jnp.sum(weight * x.astype(weight.dtype), axis=1) for x in sums))
+
+
+class Reading(NamedTuple):
+  """What is read in a network's outputs: the distortion, and what they mean."""
+
+  distortion: Distortion
+  output: Output
+
+
+class Worth(NamedTuple):
+  """What single draws are worth.
+
+  Attributes:
+    distortion: The distortion.
+    score: The target's score, by default ``p_t(y)``.
+    agreement: Whether the network itself says the target.
+  """
+
+  distortion: Array
+  score: Array
+  agreement: Array
+
+
+def worth_of_draws(
+  reading: Reading, clean: Outputs, target: Target, outputs: Array
+) -> Worth:
+  """What the outputs ``[L, K]`` of draws of one image are worth, ``[L]`` each."""
+
+  def one(outputs: Outputs) -> Worth:
+    return Worth(
+      reading.distortion(clean, outputs, target),
+      reading.output.score(outputs, target),
+      reading.output.is_predicted(outputs, target),
+    )
+
+  return jax.vmap(one)(outputs)

@@ -107,7 +107,7 @@ def make_methods(job: Job) -> list[Method]:
   Raises:
     ValueError: A setting is out of range, or does not apply to the method.
   """
-  others = dict.fromkeys(("batch_size", "retain", "budget"))
+  others = dict.fromkeys(("batch_size", "retain", "budget", "confidence"))
   methods = []
   for point in range(len(job.grid)):
     settings = {

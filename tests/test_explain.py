@@ -14,7 +14,7 @@ from explaining import ADAM, HAAR, IMAGES, KEY, MULTIPLIER, SGD, SHAPE, flat, me
 from processes import run_python, with_devices
 
 from cawe_jax import explain, explain_path, penalties, schedules, stopping, waveletx
-from cawe_jax.engine import programs
+from cawe_jax.engine import judging, programs
 from cawe_jax.files.images import image_id
 
 
@@ -26,7 +26,7 @@ def classifier(make_tiny_classifier):
 def num_compiled():
   return sum(
     program._cache_size()
-    for program in (programs.prepare, programs.segment, programs.assess)
+    for program in (programs.prepare, programs.segment, judging.draw, judging.forward)
   )
 
 
@@ -171,8 +171,8 @@ def test_a_path_of_multipliers(classifier):
     )
     rates.append(path.rate)
     counts.append(num_compiled())
-  # Preparation, a segment, a look at the end: not one program for each multiplier.
-  assert 0 < counts[1] - counts[0] <= 3
+  # Preparation, a segment, draws, the network: not one program for each multiplier.
+  assert 0 < counts[1] - counts[0] <= 4
   assert counts[-1] == counts[1]
   np.testing.assert_allclose(
     path.history.lagrange_multiplier[:, 0], multipliers, rtol=1e-6

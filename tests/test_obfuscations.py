@@ -16,6 +16,7 @@ from cawe_jax import (
   perturbations,
   pixel_rde,
 )
+from cawe_jax.engine import judging
 from cawe_jax.obfuscations import obfuscate, pixel_mask
 
 # Of the tiny network's outputs. A hidden unit adds up 960 products whose sizes add up
@@ -128,9 +129,9 @@ def test_another_number_of_draws_compiles_nothing(images, classifier, key):
     )
 
   run(3)
-  before = obfuscations._some_draws._cache_size()
+  before = judging.draw._cache_size()
   run(17)
-  assert obfuscations._some_draws._cache_size() == before
+  assert judging.draw._cache_size() == before
 
 
 def test_rows_are_halved_until_memory_suffices(monkeypatch, images, classifier, key):
@@ -142,7 +143,7 @@ def test_rows_are_halved_until_memory_suffices(monkeypatch, images, classifier, 
     return obfuscate(classifier, images, masks, method, key=key, draws=5, rows=rows)
 
   expected = run(4)
-  original, tiles = obfuscations._some_draws, []
+  original, tiles = judging.draw, []
 
   def limited(method, tile, *arguments):
     tiles.append(tile.images * tile.draws * tile.calls)
@@ -150,7 +151,7 @@ def test_rows_are_halved_until_memory_suffices(monkeypatch, images, classifier, 
       raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
     return original(method, tile, *arguments)
 
-  monkeypatch.setattr(obfuscations, "_some_draws", limited)
+  monkeypatch.setattr(judging, "draw", limited)
   found = run(8)
   # Two draws at a time, five of them.
   assert tiles == [8, 4, 2, 2, 2]

@@ -213,18 +213,6 @@ def check_close(actual, expected):
   )
 
 
-def test_without_gradient_the_values_are_the_same(setting, classifier):
-  estimate = jax.jit(objective_.expected_distortion, static_argnums=2)(
-    setting.objective,
-    classifier,
-    Tile(2, 4),
-    setting.problems,
-    setting.masks,
-    draws_of(),
-  )
-  check_close(estimate, setting.estimate)
-
-
 def test_more_draws_keep_the_first_ones(setting, classifier, twins):
   for count in (1, 2, 5):
     estimate, _ = evaluate(

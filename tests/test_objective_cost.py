@@ -1,7 +1,5 @@
 """What the network is asked, and the memory that it takes."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ from objectives import (
 )
 
 from cawe_jax import Classifier, distortions, perturbations
-from cawe_jax import objective as objective_
 from cawe_jax.numerics.tiles import Tile
 from cawe_jax.objective import Objective
 from cawe_jax.representations import pixel
@@ -46,13 +43,6 @@ NOISE_ONLY = Objective(
 )
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def values_only(objective, tile, classifier, problems, masks, draws):
-  return objective_.expected_distortion(
-    objective, classifier, tile, problems, masks, draws
-  )
-
-
 def test_the_network_sees_only_active_images_and_the_same_draws(spy, classifier):
   spying, seen = spy
   keys = jax.random.split(jax.random.key(1), BATCH)
@@ -63,7 +53,7 @@ def test_the_network_sees_only_active_images_and_the_same_draws(spy, classifier)
   def calls(active, problems=problems, masks=masks):
     seen.clear()
     draws = draws_of(4, active)
-    values_only(NOISE_ONLY, Tile(1, 2), spying, problems, masks, draws)
+    evaluate(NOISE_ONLY, Tile(1, 2), spying, problems, masks, draws)
     jax.effects_barrier()
     return np.array(seen)
 

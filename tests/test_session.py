@@ -1,6 +1,7 @@
 """A batch on the devices: memory that does not suffice, padding, refusals."""
 
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,9 @@ from cawe_jax import (
   solvers,
   stopping,
 )
-from cawe_jax.engine import programs
+from cawe_jax.engine import judging, programs, session
 from cawe_jax.engine.session import Session
+from cawe_jax.numerics.tiles import Tile
 from cawe_jax.recipes import Recipe
 
 SHAPE = (6, 5, 1)
@@ -46,24 +48,27 @@ def classifier(make_tiny_classifier):
 def little_memory(monkeypatch):
   """Let a program fail where a tile has more than ``limit`` rows; the tiles it got."""
 
-  def limit_to(name, limit, message="RESOURCE_EXHAUSTED: Out of memory"):
-    original, tiles = getattr(programs, name), []
+  def limit_to(program, limit, message="RESOURCE_EXHAUSTED: Out of memory"):
+    tiles = []
 
-    def limited(method, tile, *arguments):
+    def limited(*arguments):
+      (tile,) = (x for x in arguments if isinstance(x, Tile))
       tiles.append(tuple(tile))
       if math.prod(tile) > limit:
         raise jax.errors.JaxRuntimeError(message)
-      return original(method, tile, *arguments)
+      return program(*arguments)
 
-    monkeypatch.setattr(programs, name, limited)
+    module = sys.modules[program.__module__]
+    monkeypatch.setattr(module, program.__name__, limited)
     return tiles
 
   return limit_to
 
 
-def test_rows_are_halved_until_memory_suffices(little_memory, classifier):
+def test_rows_are_halved_until_memory_suffices(little_memory, classifier, monkeypatch):
+  monkeypatch.setattr(session, "_SHORT_RUN", 0)
   expected = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
-  seen = little_memory("segment", limit=1)
+  seen = little_memory(programs.segment, limit=1)
   found = explain(classifier, IMAGES, METHOD, key=KEY, rows=16)
   # Two calls side by side as long as there are two rows.
   assert seen == [(4, 2, 2), (2, 2, 2), (1, 2, 2), (1, 1, 2), (1, 1, 1)]
@@ -75,23 +80,43 @@ def test_rows_are_halved_until_memory_suffices(little_memory, classifier):
   assert found.rate.max() < 1
 
 
-@pytest.mark.parametrize("name", ["prepare", "assess", "evaluate"])
-def test_what_runs_a_few_times_holds_the_network_once(name, little_memory, classifier):
-  tiles = little_memory(name, limit=16)
+JUDGING = [judging.forward, judging.draw, judging.evaluate]
+
+
+@pytest.mark.parametrize("program", JUDGING, ids=lambda program: program.__name__)
+def test_masks_are_judged_with_the_rows_for_which_memory_suffices(
+  program, little_memory, classifier
+):
+  expected = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
+  seen = little_memory(program, limit=1)
+  found = explain(classifier, IMAGES, METHOD, key=KEY, rows=4)
+  assert math.prod(seen[0]) > 1
+  assert seen[-1] == (1, 1, 1)
+  # The order of 32-bit sums.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+  )
+
+
+@pytest.mark.parametrize("program", JUDGING, ids=lambda program: program.__name__)
+def test_what_runs_a_few_times_holds_the_network_once(
+  program, little_memory, classifier
+):
+  tiles = little_memory(program, limit=16)
   explain(classifier, IMAGES, METHOD, key=KEY, rows=4)
   assert tiles
   assert all(calls == 1 for _, _, calls in tiles)
 
 
 def test_one_row_that_does_not_fit_is_an_error(little_memory, classifier):
-  tiles = little_memory("segment", limit=0)
+  tiles = little_memory(programs.segment, limit=0)
   with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
     explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
   assert tiles == [(1, 1, 1)]
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(little_memory, classifier):
-  tiles = little_memory("prepare", 1, "INTERNAL: a broken device")
+  tiles = little_memory(programs.segment, 1, "INTERNAL: a broken device")
   with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
     explain(classifier, IMAGES, METHOD, key=KEY, rows=4)
   assert len(tiles) == 1
@@ -105,16 +130,16 @@ def test_draws_that_are_all_equal_are_made_once(classifier):
 
 
 def test_evaluations_are_cropped_to_the_batch(classifier):
-  session = Session(
+  opened = Session(
     classifier, IMAGES, METHOD, key=KEY, targets=[0, 1, 2], image_ids=1, rows=1
   )
   halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
-  estimate, (slope,), _ = session.evaluate(halves, step=7, count=4)
+  estimate, (slope,) = opened.evaluate(halves, step=7, count=4)
   assert estimate.distortion.shape == (3,)
   assert slope.shape == halves[0].shape
-  again, *_ = session.evaluate(halves, step=7, count=4)
+  again, *_ = opened.evaluate(halves, step=7, count=4)
   np.testing.assert_array_equal(again.distortion, estimate.distortion)
-  other, *_ = session.evaluate(halves, step=8, count=4)
+  other, *_ = opened.evaluate(halves, step=8, count=4)
   assert np.all(other.distortion != estimate.distortion)
 
 
@@ -169,6 +194,6 @@ def test_a_distortion_may_be_infinite_at_the_image_itself(classifier):
 def test_the_multiplier_is_a_copy_of_the_callers(classifier):
   given = np.array([1, 2], np.float32)  # two need no padding, which is a copy too
   method = METHOD._replace(lagrange_multiplier=given)
-  session = open_session(classifier, method, IMAGES[:2])
+  opened = open_session(classifier, method, IMAGES[:2])
   given[:] = 0
-  assert session.lagrange_multiplier.tolist() == [1, 2]
+  assert opened.lagrange_multiplier.tolist() == [1, 2]

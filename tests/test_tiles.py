@@ -12,6 +12,7 @@ from scipy.stats import qmc
 from cawe_jax.numerics.tiles import (
   Draws,
   Tile,
+  Which,
   fewest_calls,
   fit_tile,
   mean_over_draws,
@@ -116,6 +117,11 @@ def test_sums_of_whatever_kind(tile):
   assert found.tolist() == [1 * 5 + 10, 0, 100 * 5 + 10]
 
 
+def of_step(first, number):
+  indices = first + jnp.arange(number, dtype=jnp.uint32)
+  return Which(jnp.full(number, STEP, jnp.uint32), indices)
+
+
 @pytest.mark.parametrize("tile", [Tile(1, 2), Tile(2, 3), Tile(3, 2, 2)])
 def test_draws_one_by_one_are_those_of_the_mean(tile):
   def each(values, draws):
@@ -124,7 +130,9 @@ def test_draws_one_by_one_are_those_of_the_mean(tile):
 
   values, active = jnp.asarray(VALUES), np.array([True, False, True])
   stacks = [
-    stack_draws(each, tile, (values,), KEYS, STEP, first, jnp.asarray(active))
+    stack_draws(
+      each, tile, (values,), KEYS, of_step(first, tile.draws), jnp.asarray(active)
+    )
     for first in (0, tile.draws)
   ]
   found = np.concatenate(stacks, axis=1)
@@ -140,8 +148,9 @@ def test_strata_of_a_step_are_even(tile):
   """SciPy's sequence, shifted by a uniform number for each image and step."""
   strata = []
   for first in range(0, 16, tile.draws):
+    which = of_step(first, tile.draws)
     found = stack_draws(
-      lambda draws: draws.stratum, tile, (), KEYS, STEP, first, jnp.ones(3, bool)
+      lambda draws: draws.stratum, tile, (), KEYS, which, jnp.ones(3, bool)
     )
     strata.append(found[:, : 16 - first])
   strata = np.concatenate(strata, axis=1)
@@ -158,10 +167,26 @@ def test_strata_of_a_step_are_even(tile):
 
 def test_the_stratum_of_one_draw_is_uniform():
   keys = jax.random.split(jax.random.key(1), 4000)
+  active = jnp.ones(4000, bool)
   (strata,) = stack_draws(
-    lambda draws: draws.stratum, Tile(4000, 1), (), keys, STEP, 0, jnp.ones(4000, bool)
+    lambda draws: draws.stratum, Tile(4000, 1), (), keys, of_step(0, 1), active
   ).T
   assert stats.kstest(strata, "uniform").pvalue > 1e-3
+
+
+def test_draws_of_different_steps_are_their_own_steps_draws():
+  which = Which(jnp.arange(4, dtype=jnp.uint32), jnp.array([0, 0, 0, 5], jnp.uint32))
+
+  def seen(draws):
+    return jax.vmap(jax.vmap(jax.random.uniform))(draws.key), draws.stratum
+
+  tile, active = Tile(2, 4), jnp.ones(3, bool)
+  found = stack_draws(seen, tile, (), KEYS, which, active)
+  for column, (step, index) in enumerate(zip(*which, strict=True)):
+    one = Which(step[None], index[None])
+    alone = stack_draws(seen, Tile(3, 1), (), KEYS, one, active)
+    for many, single in zip(found, alone, strict=True):
+      np.testing.assert_array_equal(many[:, column], single[:, 0])
 
 
 def test_what_is_summed_is_traced_once_for_all_calls():

@@ -1,8 +1,9 @@
-"""The compiled programs: prepare, a segment of steps, evaluate, estimate, assess.
+"""The compiled programs of a search: prepare, start, a segment of steps.
 
 Each is a pure function of a :class:`~cawe_jax.methods.BoundMethod`, a network and a
-batch of images. The batch axis is split over the devices of a
-mesh; every device works on its own images and none talks to another.
+batch of images. The batch axis is split over the devices of a mesh; every device works
+on its own images and none talks to another. :mod:`cawe_jax.engine.judging` has those
+that judge what was found.
 """
 
 from __future__ import annotations
@@ -18,17 +19,13 @@ from cawe_jax import objective as objective_
 from cawe_jax.methods import BoundMethod
 from cawe_jax.numerics.devices import local_mesh, split_images
 from cawe_jax.numerics.tiles import Draws, Tile
-from cawe_jax.objective import Classifier, Estimate, Problem, Terms, Weights
+from cawe_jax.objective import Classifier, Problem, Terms, Weights
 from cawe_jax.part import name_of
-from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.solvers import Evaluation, SolverState, per_image
 from cawe_jax.types import Array, History, Instance, Mask, Masks, Scalar
 
 SEGMENT_STEPS = 10
 """Steps between two looks at a run; changes nothing but how often one can look."""
-
-NUM_FRESH_DRAWS = 64
-"""Draws on which a finished mask is assessed."""
 
 
 class StepWeights(NamedTuple):
@@ -70,42 +67,20 @@ class Window(NamedTuple):
   num_draws: Array
 
 
-class Assessment(NamedTuple):
-  """What is known of B masks at the end; see :class:`cawe_jax.types.Explanation`."""
-
-  explanation: Array
-  masked_image: Array
-  score: Array
-  masked_score: Array
-  masked_agreement: Array
-  estimate: Estimate
-  rate: Array
-  rate_l0: Array
-  objective: Array
-
-
 def split_over_devices(program):
-  """Compile ``program(method, tile, classifier, replicated, batched)``.
+  """Compile ``program(method, tile, replicated, batched)``.
 
-  ``method``, ``classifier`` and ``replicated`` go to every device, ``batched`` (leading
-  axis B) is split over the mesh; so is the result.
+  ``method`` and ``replicated`` go to every device, ``batched`` (leading axis B) is
+  split over the mesh; so is the result.
   """
 
   def split(
-    method: BoundMethod,
-    tile: Tile,
-    mesh: Mesh,
-    classifier: Classifier,
-    replicated: Any,
-    batched: Any,
-  ):
-    def run(
-      method: BoundMethod, classifier: Classifier, replicated: Any, batched: Any
-    ) -> Any:
-      bound = functools.partial(network, classifier)
-      return program(method, tile, bound, replicated, batched)
+    method: BoundMethod, tile: Tile, mesh: Mesh, replicated: Any, batched: Any
+  ) -> Any:
+    def run(method: BoundMethod, replicated: Any, batched: Any) -> Any:
+      return program(method, tile, replicated, batched)
 
-    return split_images(run, mesh)(method, classifier, replicated, batched)
+    return split_images(run, mesh)(method, replicated, batched)
 
   split.__name__ = program.__name__  # in logs and profiles
   return functools.wraps(program)(jax.jit(split, static_argnums=(1, 2)))
@@ -128,9 +103,17 @@ def count_outputs(classifier: Classifier, shape: tuple[int, ...], dtype: Any) ->
 
 
 class ToPrepare(NamedTuple):
-  """Images ``[B, H, W, C]``, targets ``[B]`` (-1: the predicted class), ids ``[B]``."""
+  """What is known of B images before a run.
+
+  Attributes:
+    images: ``[B, H, W, C]``.
+    clean_logits: What the network says of them, ``[B, K]``.
+    targets: ``[B]``; -1 for the class of the largest output.
+    image_ids: ``[B]``.
+  """
 
   images: Array
+  clean_logits: Array
   targets: Array
   image_ids: Array
 
@@ -143,16 +126,11 @@ class Prepared(NamedTuple):
 
 
 @split_over_devices
-def prepare(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: Classifier,
-  key: Array,
-  batch: ToPrepare,
-) -> Prepared:
+def prepare(method: BoundMethod, tile: Tile, key: Array, batch: ToPrepare) -> Prepared:
   """What a run starts from."""
-  clean_logits = _in_tiles(classifier, batch.images, tile)
-  targets = jnp.where(batch.targets < 0, jnp.argmax(clean_logits, -1), batch.targets)
+  del tile
+  largest = jnp.argmax(batch.clean_logits, -1)
+  targets = jnp.where(batch.targets < 0, largest, batch.targets)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.image_ids)
 
   def one(image: Array, logits: Array, target: Array, key: Array):
@@ -161,7 +139,7 @@ def prepare(
     mask = method.initial_mask.make(key, instance)
     return problem, mask
 
-  return Prepared(*jax.vmap(one)(batch.images, clean_logits, targets, keys))
+  return Prepared(*jax.vmap(one)(batch.images, batch.clean_logits, targets, keys))
 
 
 @jax.jit
@@ -185,12 +163,12 @@ def start(method: BoundMethod, masks: Masks, active: Array) -> Carry:
 def segment(
   method: BoundMethod,
   tile: Tile,
-  classifier: Classifier,
-  window: Window,
+  everywhere: tuple[Classifier, Window],
   batch: tuple[Problem, StepWeights, Carry],
 ) -> tuple[Carry, History]:
   """At most ``SEGMENT_STEPS`` steps; the history is NaN where nothing was done."""
-  problems, step_weights, carry = batch
+  (classifier, window), (problems, step_weights, carry) = everywhere, batch
+  classifier = functools.partial(network, classifier)
   size = carry.active.shape[0]
   blank = jnp.full((size, SEGMENT_STEPS), jnp.nan)
   names = _penalty_names(method)
@@ -233,7 +211,7 @@ def _step(
       objective, classifier, tile, problems, masks, draws
     )
 
-    (value, terms), slope = _penalties(method, masks, problems, weights)
+    (value, terms), slope = penalties_and_slopes(method, masks, problems, weights)
     report = estimate.distortion, terms
     excess = estimate.distortion - problems.clean_distortion
     return Evaluation(excess, *gradients, value, slope, report)
@@ -277,7 +255,7 @@ def _step(
   )
 
 
-def _penalties(
+def penalties_and_slopes(
   method: BoundMethod, masks: Masks, problems: Problem, weights: Weights
 ) -> tuple[tuple[Array, Terms], Masks]:
   """Sums ``[B]`` of the weighted terms that no draw enters, the terms, gradients."""
@@ -291,84 +269,3 @@ def _penalties(
 
 def _penalty_names(method: BoundMethod) -> list[str]:
   return [name_of(penalty) for penalty in method.objective.penalties]
-
-
-@split_over_devices
-def evaluate(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: Classifier,
-  draws: tuple[Array, Array],
-  batch: tuple[Problem, Weights, Masks, Array],
-) -> tuple[Estimate, Masks, Masks]:
-  """Distortion on the draws ``(step, count)``, its gradient, and the penalties'."""
-  problems, weights, masks, active = batch
-  estimate, gradients = objective_.expected_distortion_and_gradients(
-    method.objective, classifier, tile, problems, masks, Draws(*draws, active)
-  )
-  _, slope = _penalties(method, masks, problems, weights)
-  return estimate, gradients.distortion, slope
-
-
-@split_over_devices
-def estimate(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: Classifier,
-  draws: tuple[Array, Array],
-  batch: tuple[Problem, Masks, Array],
-) -> Estimate:
-  """As :func:`evaluate`, without the gradient."""
-  problems, masks, active = batch
-  return objective_.expected_distortion(
-    method.objective, classifier, tile, problems, masks, Draws(*draws, active)
-  )
-
-
-@split_over_devices
-def assess(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: Classifier,
-  draws: tuple[Array, Array],
-  batch: tuple[Problem, Weights, Masks, Array],
-) -> Assessment:
-  """All that is known of masks, on the draws ``(step, count)``."""
-  problems, weights, masks, active = batch
-  objective = method.objective
-  estimate = objective_.expected_distortion(
-    objective, classifier, tile, problems, masks, Draws(*draws, active)
-  )
-  render = functools.partial(jax.vmap, in_axes=(0, 0))
-  masked = render(functools.partial(objective_.masked_image, objective))(
-    problems, masks
-  )
-  terms = render(functools.partial(objective_.terms, objective))(problems, masks)
-
-  score = jax.vmap(objective.output.score)
-  masked_logits = _in_tiles(classifier, masked, tile)
-  return Assessment(
-    render(functools.partial(objective_.explanation_image, objective))(problems, masks),
-    masked,
-    score(problems.clean_logits, problems.target),
-    score(masked_logits, problems.target),
-    jax.vmap(objective.output.is_predicted)(masked_logits, problems.target),
-    estimate,
-    jax.vmap(rate)(masks),
-    jax.vmap(hard_rate)(masks),
-    estimate.distortion + jax.vmap(objective_.weighted)(weights, terms),
-  )
-
-
-def rows_of(tile: Tile, batch: int) -> int:
-  """How many of B images go through the network at once, when there are no draws."""
-  return min(tile.images * tile.draws * tile.calls, batch)
-
-
-def _in_tiles(classifier: Classifier, images: Array, tile: Tile) -> Array:
-  """Outputs ``[B, K]``, as many images at once as the tile has rows."""
-  batch = images.shape[0]
-  rows = rows_of(tile, batch)
-  padded = jnp.pad(images, ((0, -batch % rows), (0, 0), (0, 0), (0, 0)))
-  logits = jax.lax.map(classifier, padded.reshape(-1, rows, *images.shape[1:]))
-  return logits.reshape(-1, logits.shape[-1])[:batch]

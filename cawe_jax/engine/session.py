@@ -15,13 +15,15 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.engine import checks, programs
-from cawe_jax.engine.programs import Assessment, Carry, StepWeights, ToPrepare, Window
+from cawe_jax.engine import checks, judging, programs
+from cawe_jax.engine.judging import Rendered
+from cawe_jax.engine.programs import Carry, StepWeights, ToPrepare, Window
+from cawe_jax.engine.turns import NUM_FRESH_DRAWS, Assessment, Turn, joined, mean
 from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.devices import EVERYWHERE, SPLIT, halve_rows, local_mesh
 from cawe_jax.numerics.streams import Stream
-from cawe_jax.numerics.tiles import Tile, fit_tile
-from cawe_jax.objective import Estimate, Weights
+from cawe_jax.numerics.tiles import Tile, Which, fit_tile
+from cawe_jax.objective import Estimate, Weights, Worth
 from cawe_jax.part import name_of
 from cawe_jax.types import Array, History, Masks
 
@@ -33,8 +35,12 @@ _ROWS = {"cpu": 4}
 _ROWS_ELSEWHERE = 256
 # Calls side by side, of steps alone. Two keep cores busy that wait for a third of the
 # time where there is one. Each is compiled by itself: a program that runs a few times
-# would take longer to compile than it saves.
+# would take longer to compile than it saves, and so would the steps of a short run.
 _CALLS = {"cpu": 2}
+_SHORT_RUN = 400  # evaluations, of all images of a device
+# Draws of each image in one call that judges masks, if so many rows fit.
+_JUDGED_DRAWS = {"cpu": 2}
+_JUDGED_DRAWS_ELSEWHERE = 8
 
 
 class Session:
@@ -77,11 +83,14 @@ class Session:
     self.num_draws = self.num_different(method.recipe.num_draws)
     self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     self._mesh = local_mesh()
+    evaluations = method.recipe.num_steps * self.num_draws * self._share()
+    is_short = evaluations < _SHORT_RUN
+    self._calls = 1 if is_short else _CALLS.get(jax.default_backend(), 1)
     self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
     self.classifier = jax.device_put(classifier.settled(batch), self._everywhere)
     self.active = np.arange(self._padded_size()) < self.size
-    tile = self._tile(self.rows, calls=1)
-    shape = programs.rows_of(tile, self._share()), *batch.shape[1:]
+    tile = self._judging_tile(self.rows)
+    shape = tile.images * tile.draws, *batch.shape[1:]
     num_outputs = programs.count_outputs(self.classifier, shape, batch.dtype)
     bound = method.bind(batch.shape[1:], num_outputs, self.output)
     self.method = jax.device_put(bound, self._everywhere)
@@ -93,10 +102,12 @@ class Session:
     self.lagrange_multiplier = np.array(
       self._weights.weights.lagrange_multiplier[: self.size]
     )
-    asked = self.pad(ToPrepare(batch, wanted.astype(np.int32), ids))
-    self.problems, self.initial_masks = self.run(programs.prepare, key, asked)
-    logits = np.asarray(self.problems.clean_logits)[: self.size]
-    checks.check_logits(logits, wanted, classifier, method)
+    logits = self._outputs(self.pad(batch))
+    checks.check_logits(logits[: self.size], wanted, classifier, method)
+    asked = self.pad((batch, wanted.astype(np.int32), ids))
+    images, targets, image_ids = asked
+    to_prepare = ToPrepare(images, logits, targets, image_ids)
+    self.problems, self.initial_masks = self._run(programs.prepare, key, to_prepare)
 
   def batched(self, tree: T) -> T:
     """What the caller gave, with an axis of images where there was one image."""
@@ -121,45 +132,165 @@ class Session:
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.engine.programs.segment`; the carry stays padded."""
     batch = self.problems, self._weights, carry
-    calls = _CALLS.get(jax.default_backend(), 1)
-    carry, history = self.run(programs.segment, window, batch, calls)
+
+    def in_calls(rows: int) -> tuple[Carry, History]:
+      tile = fit_tile(rows, self._share(), self.num_draws, self._calls)
+      return self._run(programs.segment, (self.classifier, window), batch, tile)
+
+    (carry, history), self.rows = halve_rows(in_calls, self.rows)
     return carry, self.crop(history)
 
   def assess(self, masks: Masks) -> Assessment:
-    """See :func:`cawe_jax.engine.programs.assess`; on draws that no run sees."""
-    count = self.num_different(programs.NUM_FRESH_DRAWS)
-    return self._assess(masks, Stream.REPORT, count)
+    """All that is known of masks, on draws that no run sees."""
+    rendered = self.render(masks)
+    estimate = self.estimate(masks, Stream.REPORT, NUM_FRESH_DRAWS)
+    clean = np.asarray(self.problems.clean_logits)
+    masked = self._outputs(self.pad(rendered.masked_image))
+    said = self.crop(self._worth(np.stack([clean, masked], axis=1)))
+    return Assessment(
+      rendered,
+      estimate,
+      said.score[:, 0],
+      said.score[:, 1],
+      said.agreement[:, 1],
+      estimate.distortion + rendered.penalty,
+    )
+
+  def render(self, masks: Masks) -> Rendered:
+    """Pictures and terms of masks, for which no network is asked."""
+    batch = self.problems, self._weights.weights, self.pad(masks)
+    return self.crop(self._run(judging.render, (), batch))
 
   def objective(self, masks: Masks, step: int, count: int) -> np.ndarray:
     """Distortion on ``count`` draws of a step and weighted terms, ``[B]``."""
-    return self._assess(masks, step, count).objective
+    return self.estimate(masks, step, count).distortion + self.render(masks).penalty
 
-  def _assess(self, masks: Masks, step: int, count: int) -> Assessment:
-    draws = np.uint32(step), np.int32(count)
-    batch = self.problems, self._weights.weights, self.pad(masks), self.active
-    return self.crop(self.run(programs.assess, draws, batch))
+  def estimate(self, masks: Masks, step: int, count: int) -> Estimate:
+    """Means over ``count`` draws of a step, or over the one that they all are."""
+    return mean(self.worth(masks, self._of_step(step, count)))
 
-  def run(
-    self, program: Callable, replicated: Any, batched: Any, calls: int = 1
+  def evaluate(self, masks: Masks, step: int, count: int) -> tuple[Estimate, Masks]:
+    """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
+    number = np.int32(self.num_different(count))
+    everywhere = self.classifier, np.uint32(step), number
+    batch = self.problems, self.pad(masks), self.active
+
+    def in_calls(rows: int) -> tuple[Estimate, Masks]:
+      tile = fit_tile(rows, self._share(), self.num_draws, calls=1)
+      return self._run(judging.evaluate, everywhere, batch, tile)
+
+    result, self.rows = halve_rows(in_calls, self.rows)
+    return self.crop(result)
+
+  def worth(
+    self, masks: Masks, which: Which, wanted: np.ndarray | None = None
+  ) -> Worth:
+    """What single draws are worth, ``[B, D]`` each.
+
+    Args:
+      masks: Masks ``[B, ...]``.
+      which: D draws.
+      wanted: Bool ``[B]``; the network is not asked about the other images, whose
+        values mean nothing.
+    """
+
+    def judge(turn: Turn) -> Worth:
+      return self._worth(self._observe(turn)[1])
+
+    return joined(self._in_turns(judge, masks, which, wanted), len(which.steps))
+
+  def observe(
+    self, masks: Masks, step: int, count: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``[B, D, H, W, C]`` and outputs ``[B, D, K]`` of a step's draws."""
+    which = self._of_step(step, count)
+    return joined(self._in_turns(self._observe, masks, which), len(which.steps))
+
+  def _of_step(self, step: int, count: int) -> Which:
+    indices = np.arange(self.num_different(count), dtype=np.uint32)
+    return Which(np.full_like(indices, step), indices)
+
+  def _in_turns(
+    self,
+    judge: Callable[[Turn], T],
+    masks: Masks,
+    which: Which,
+    wanted: np.ndarray | None = None,
+  ) -> list[T]:
+    """What is said of the draws, a tile's at a time, cropped.
+
+    The last turn repeats a draw where the tile has more.
+    """
+    active = self.active if wanted is None else self.active & self.pad(wanted)
+    padded = jax.device_put(self.pad(masks), NamedSharding(self._mesh, SPLIT))
+    found: list[T] = []
+    done = 0
+    while done < len(which.steps):
+
+      def of_rows(rows: int, first: int = done) -> T:
+        tile = self._judging_tile(rows)
+        return judge(Turn(tile, which, first, padded, active))
+
+      result, self.rows = halve_rows(of_rows, self.rows)
+      found.append(self.crop(result))
+      done += self._judging_tile(self.rows).draws
+    return found
+
+  def _draw(self, turn: Turn) -> Any:
+    """Images of a turn's draws."""
+    batch = self.problems, turn.masks, turn.active
+    return self._run(judging.draw, turn.which, batch, turn.tile)
+
+  def _observe(self, turn: Turn) -> tuple[Any, Any]:
+    """Images and outputs of a turn's draws."""
+    images = self._draw(turn)
+    return images, self._forward(turn.tile, images, turn.active)
+
+  def _forward(self, tile: Tile, images: Any, active: np.ndarray) -> Any:
+    batch = images, active
+    return self._share_out(judging.forward, tile, self.classifier, batch)
+
+  def _worth(self, outputs: Any) -> Worth:
+    """What padded outputs ``[B, D, K]`` are worth."""
+    beside = self.problems.clean_logits, self.problems.target
+    reading = self.method.objective.reading
+    return self._share_out(judging.worth, None, reading, (outputs, beside))
+
+  def _outputs(self, images: np.ndarray) -> np.ndarray:
+    """What the network says of padded images ``[B, H, W, C]`` themselves, ``[B, K]``.
+
+    It is asked as about draws, so that this compiles nothing more.
+    """
+
+    def of_rows(rows: int) -> Any:
+      tile = self._judging_tile(rows)
+      stacks = np.repeat(np.asarray(images)[:, None], tile.draws, axis=1)
+      return self._forward(tile, stacks, self.active)
+
+    outputs, self.rows = halve_rows(of_rows, self.rows)
+    return np.asarray(outputs)[:, 0]
+
+  def _share_out(
+    self, program: Callable, tile: Tile | None, shared: Any, batch: Any
+  ) -> Any:
+    """Run a program that knows no method on a padded batch."""
+    batch = jax.device_put(batch, NamedSharding(self._mesh, SPLIT))
+    return program(tile, self._mesh, shared, batch)
+
+  def _run(
+    self, program: Callable, replicated: Any, batched: Any, tile: Tile | None = None
   ) -> Any:
     """Run a program of :func:`cawe_jax.engine.programs.split_over_devices`.
 
     Args:
-      program: It gets the method, the tile that fits, and the network.
+      program: It gets the method and the tile.
       replicated: Goes to every device.
       batched: Padded, with a leading axis of images, which is split.
-      calls: How many calls of the network there are side by side, if they fit.
+      tile: What goes through the network at once, where it does.
     """
-    split = NamedSharding(self._mesh, SPLIT)
     replicated = jax.device_put(replicated, self._everywhere)
-    batched = jax.device_put(batched, split)
-
-    def in_calls(rows: int) -> Any:
-      static = self._tile(rows, calls), self._mesh
-      return program(self.method, *static, self.classifier, replicated, batched)
-
-    result, self.rows = halve_rows(in_calls, self.rows)
-    return result
+    batched = jax.device_put(batched, NamedSharding(self._mesh, SPLIT))
+    return program(self.method, tile, self._mesh, replicated, batched)
 
   def num_different(self, count: int) -> int:
     """How many of so many draws differ: 1 where every draw is the same."""
@@ -177,20 +308,6 @@ class Session:
     return (
       np.sqrt(variance / (count - 1)) if count > 1 else np.full_like(variance, np.nan)
     )
-
-  def evaluate(
-    self, masks: Masks, step: int, count: int
-  ) -> tuple[Estimate, Masks, Masks]:
-    """Distortion on ``count`` draws of a step, its gradient, and the penalties'."""
-    draws = np.uint32(step), np.int32(count)
-    batch = self.problems, self._weights.weights, self.pad(masks), self.active
-    return self.crop(self.run(programs.evaluate, draws, batch))
-
-  def estimate(self, masks: Masks, step: int, count: int) -> Estimate:
-    """As :meth:`evaluate`, without the gradient, which costs half as much."""
-    draws = np.uint32(step), np.int32(count)
-    batch = self.problems, self.pad(masks), self.active
-    return self.crop(self.run(programs.estimate, draws, batch))
 
   def crop(self, tree: Any) -> Any:
     """Without the padding, as NumPy arrays."""
@@ -217,8 +334,10 @@ class Session:
 
     return jax.tree.map(pad, tree)
 
-  def _tile(self, rows: int, calls: int) -> Tile:
-    return fit_tile(rows, self._share(), self.num_draws, calls)
+  def _judging_tile(self, rows: int) -> Tile:
+    most = _JUDGED_DRAWS.get(jax.default_backend(), _JUDGED_DRAWS_ELSEWHERE)
+    draws = self.num_different(min(rows, most))
+    return Tile(min(rows // draws, self._share()), draws)
 
 
 def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:

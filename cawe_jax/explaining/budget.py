@@ -167,7 +167,7 @@ def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> No
 
 
 def _evaluate(session: Session, masks: Masks) -> tuple[np.ndarray, Masks]:
-  estimate, slope, _ = session.evaluate(masks, Stream.EXCHANGE, _num_draws(session))
+  estimate, slope = session.evaluate(masks, Stream.EXCHANGE, _num_draws(session))
   return estimate.distortion.copy(), slope
 
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.engine import programs
 from cawe_jax.engine.programs import SEGMENT_STEPS, Carry, Window
 from cawe_jax.engine.session import Session
+from cawe_jax.engine.turns import NUM_FRESH_DRAWS
 from cawe_jax.explaining import emptiness, optimality
 from cawe_jax.explaining.choice import choose
 from cawe_jax.methods import Method
@@ -258,23 +258,23 @@ def report(session: Session, found: Found) -> Explanation:
 def assemble(session: Session, found: Found) -> Explanation:
   """All that is reported of B masks, which may be no optimum of the Lagrangian."""
   result = session.assess(found.mask)
-  estimate = result.estimate
-  standard_error = session.standard_error(estimate, programs.NUM_FRESH_DRAWS)
+  rendered, estimate = result.rendered, result.estimate
+  standard_error = session.standard_error(estimate, NUM_FRESH_DRAWS)
   has_probability = session.output.is_probability
   probability = result.score if has_probability else np.full_like(result.score, np.nan)
   known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
   return Explanation(
     mask=found.mask,
-    image=result.explanation,
-    masked_image=result.masked_image,
+    image=rendered.explanation,
+    masked_image=rendered.masked_image,
     input_image=session.crop(session.problems.image),
     target=session.crop(session.problems.target),
     score=result.score,
     score_with_noise=estimate.score,
     score_without_noise=result.masked_score,
     probability=probability,
-    rate=result.rate,
-    rate_l0=result.rate_l0,
+    rate=rendered.rate,
+    rate_l0=rendered.rate_l0,
     distortion=estimate.distortion,
     distortion_standard_error=standard_error,
     retained_probability=estimate.score / known,

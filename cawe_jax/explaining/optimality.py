@@ -56,15 +56,15 @@ def check(session: Session, masks: Masks) -> Optimality:
   count = session.num_different(GROUP_DRAWS)
   # Without chance one group is what all of them would be.
   groups = session.num_different(NUM_GROUPS)
-  slopes = np.stack([_slope(session, masks, group, count) for group in range(groups)])
+  slope = flat(session.render(masks).slope)
+  slopes = np.stack(
+    [
+      flat(session.evaluate(masks, Stream.CHECK + group, count)[1]) + slope
+      for group in range(groups)
+    ]
+  )
   everyone = np.broadcast_to(slopes, (NUM_GROUPS, *slopes.shape[1:]))
   return conditions(everyone, flat(masks))
-
-
-def _slope(session: Session, masks: Masks, group: int, count: int) -> np.ndarray:
-  """Gradients of the objective on one group's draws, ``[B, k]``."""
-  _, gradient, slope = session.evaluate(masks, Stream.CHECK + group, count)
-  return flat(gradient) + flat(slope)
 
 
 def unknown(size: int) -> Optimality:

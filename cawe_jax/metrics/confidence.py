@@ -13,26 +13,33 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cawe_jax import objective as objective_
+from cawe_jax import distortions
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.distortions import largest
-from cawe_jax.engine import checks, programs
+from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
 from cawe_jax.explaining.one import MINIMUM_PROBABILITY
-from cawe_jax.methods import BoundMethod, Method, contracts
+from cawe_jax.methods import Method, contracts
 from cawe_jax.metrics.betting import lower_bound
 from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.streams import Stream
-from cawe_jax.numerics.tiles import Tile, independent, stack_draws
-from cawe_jax.types import Array, Draw, Image, Images, Key, Mask, Masks
+from cawe_jax.numerics.tiles import Which
+from cawe_jax.outputs import Output
+from cawe_jax.types import Distortion, Image, Images, Key, Mask, Masks
 
 WIDTH, MOST_DRAWS = 0.05, 2048
 """How far a bound may be from the mean before draws end, and how many there are."""
 
 _FIRST_LOOK = 64
+_LARGEST: dict[Distortion, float] = {
+  distortions.label_squared_error: 1,
+  distortions.automatic: 1,
+  distortions.maximise_label: 1,
+  distortions.maximise_probability: 1,
+  distortions.l2: math.sqrt(2),
+  distortions.squared_l2: 2,
+}
 
 
 class Bounds(NamedTuple):
@@ -99,7 +106,7 @@ def confidence_bounds(
     ValueError: An argument is out of range, or as for :func:`cawe_jax.explain`.
 
   Example:
-    >>> from cawe_jax import perturbations
+    >>> import jax.numpy as jnp
     >>> from cawe_jax.methods import pixel_rde
     >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
     >>> classifier = Classifier(linear, 9 * jnp.eye(4, 2), 2)
@@ -123,8 +130,7 @@ def confidence_bounds(
   )
   shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
   masks = checks.check_masks("masks", session.batched(masks), shapes)
-  is_probability = session.output.is_probability
-  largest_distortion = largest(method.distortion) if is_probability else math.inf
+  largest_distortion = _largest(method.distortion, session.output)
   score = _clean_scores(session)
   bounded = np.stack(
     [np.full(session.size, np.isfinite(largest_distortion)), *[np.isfinite(score)] * 2],
@@ -139,6 +145,12 @@ def confidence_bounds(
     largest_distortion * (1 - low[:, 0]), low[:, 1] / score, low[:, 2], counts
   )
   return session.answer(found)
+
+
+def _largest(distortion: Distortion, output: Output) -> float:
+  """The largest value of a distortion; infinite where there is none, or none known."""
+  known = (most for function, most in _LARGEST.items() if function is distortion)
+  return next(known, math.inf) if output.is_probability else math.inf
 
 
 def _check_number(name: str, value: float, limit: float) -> None:
@@ -157,7 +169,7 @@ def _clean_scores(session: Session) -> np.ndarray:
 
 def _search(
   session: Session,
-  goods: Callable[[int, np.ndarray], np.ndarray],
+  goods: Callable[[int, int, np.ndarray], np.ndarray],
   wanted: np.ndarray,
   confidence: float,
   most_draws: int,
@@ -168,14 +180,14 @@ def _search(
   """
   undone = np.ones(session.size, bool)
   if not session.perturbation.is_random:
-    return goods(0, undone)[..., 0], undone.astype(int)
+    return goods(0, 1, undone)[..., 0], undone.astype(int)
   values = np.empty((session.size, 3, 0))
   low, counts = np.zeros((session.size, 3)), np.zeros(session.size, int)
   count = min(_FIRST_LOOK, most_draws)
   while undone.any():
-    while (first := values.shape[-1]) < count:
-      more = goods(first, undone)[..., : count - first]
-      values = np.concatenate([values, more], axis=-1)
+    first = values.shape[-1]
+    more = goods(first, count - first, undone)
+    values = np.concatenate([values, more], axis=-1)
     low[undone] = lower_bound(values[undone], confidence)
     counts[undone] = count
     is_near = np.all(values.mean(-1) - low <= wanted, axis=1)
@@ -189,53 +201,19 @@ def _goods(
   masks: Masks,
   largest_distortion: float,
   first: int,
+  count: int,
   wanted: np.ndarray,
 ) -> np.ndarray:
-  """What some draws from the first one on are worth, ``[B, 3, draws]`` in [0, 1].
+  """What some draws from the first one on are worth, ``[B, 3, count]`` in [0, 1].
 
   In turn one minus the share of the largest distortion, the score, and whether the
-  target is said; zeros for images that are not wanted.
+  target is said. Each draw has a step of its own, so that it is independent of the
+  others, which those of one step are not.
   """
-  active = session.pad(wanted) & session.active
-  batch = session.problems, session.pad(masks), active
-  found = session.crop(session.run(_some_values, np.uint32(first), batch))
-  distortion, score, agreement = np.moveaxis(found.astype(np.float64), -1, 0)
+  steps = np.uint32(Stream.BOUNDS) + np.arange(first, first + count, dtype=np.uint32)
+  worth = session.worth(masks, Which(steps, np.zeros_like(steps)), wanted)
   if math.isfinite(largest_distortion):
-    share = distortion / largest_distortion
+    share = worth.distortion.astype(np.float64) / largest_distortion
   else:
-    share = np.zeros_like(distortion)
-  return np.clip(np.stack([1 - share, score, agreement], axis=1), 0, 1)
-
-
-@programs.split_over_devices
-def _some_values(
-  method: BoundMethod,
-  tile: Tile,
-  classifier: objective_.Classifier,
-  first: Array,
-  batch: tuple[objective_.Problem, Masks, Array],
-) -> Array:
-  """Distortion, score and agreement of draws from the first on, ``[B, L, 3]``."""
-  problems, masks, active = batch
-  objective = method.objective
-
-  def one(problem: objective_.Problem, mask: Mask, draw: Draw) -> Image:
-    return objective_.obfuscate(objective, problem, mask, draw)
-
-  def value(problem: objective_.Problem, outputs: Array) -> Array:
-    target = problem.target
-    distortion = objective.distortion(problem.clean_logits, outputs, target)
-    score = objective.output.score(outputs, target)
-    said = objective.output.is_predicted(outputs, target)
-    return jnp.stack([x.astype(jnp.float32) for x in (distortion, score, said)])
-
-  def part(problems: objective_.Problem, masks: Masks, draws: Draw) -> Array:
-    stack = jax.vmap(jax.vmap(one, (None, None, 0)))(
-      problems, masks, independent(draws)
-    )
-    outputs = classifier(stack.reshape(-1, *stack.shape[2:]))
-    outputs = outputs.reshape(*draws.stratum.shape, -1)
-    return jax.vmap(jax.vmap(value, (None, 0)))(problems, outputs)
-
-  step = jnp.uint32(Stream.BOUNDS)
-  return stack_draws(part, tile, (problems, masks), problems.key, step, first, active)
+    share = np.zeros_like(worth.distortion)
+  return np.clip(np.stack([1 - share, worth.score, worth.agreement], axis=1), 0, 1)

@@ -25,7 +25,7 @@ class Stream(enum.IntEnum):
   """Which of several finished masks is returned."""
   RETAINED = 2**32 - 6
   """Whether a mask on a path of multipliers retains enough of the probability."""
-  BOUNDS = 2**32 - 7
-  """Bounds of what a finished mask holds; as many draws as it takes."""
   CHECK = 2**32 - 32
   """The first of the check's groups; it has one number for each of at most 16."""
+  BOUNDS = 3 * 2**30
+  """The first draw of bounds of what a finished mask holds; each has its own number."""

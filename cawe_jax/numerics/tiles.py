@@ -137,55 +137,72 @@ def mean_over_draws(
   return sum_over_tiles(weighted, start, tile, (*data, keys), draws.count, draws.active)
 
 
+class Which(NamedTuple):
+  """Which draws of a noise, one by one; D are taken of each image.
+
+  Attributes:
+    steps: The step of each draw, ``[D]``.
+    indices: Its index there, ``[D]``. Draws of one step are spread evenly (their
+      strata), draws of different steps are independent.
+  """
+
+  steps: Array
+  indices: Array
+
+
 def stack_draws(
   part: Callable[..., T],
   tile: Tile,
   data: tuple,
   keys: Array,
-  step: Array,
-  first: Array,
-  active: Array,
+  which: Which,
+  active: Any,
 ) -> T:
-  """The draws themselves, one by one: as many of each image as a tile has.
+  """Single draws of each image, as many as a tile has.
 
   Args:
-    part: ``(*data, draws)`` of a tile to values ``[images, draws, ...]``; the leaves of
-      :class:`~cawe_jax.types.Draw` are ``[images, draws]``.
+    part: ``(*data, draws)`` of a tile to values with a leading axis of images; the
+      leaves of :class:`~cawe_jax.types.Draw` are ``[images, draws]``.
     tile: The shape of a tile.
     data: Pytrees with a leading axis of B images.
     keys: One for each image, ``[B]``.
-    step: As in :class:`Draws`.
-    first: Index of the first draw, an int scalar.
+    which: The draws; as many as the tile has.
     active: Bool ``[B]``; the other images are not evaluated and get zeros.
 
   Returns:
-    Values ``[B, draws, ...]``.
+    Values with a leading axis B.
   """
 
-  def of_draws(*arguments: Any) -> T:
-    *data, keys, draw, _ = arguments
-    return part(*data, _draws(keys, first + draw.astype(jnp.result_type(first))))
+  def of_one(step: Array, index: Array) -> Draw:
+    draws = _draws(_keys_of_step(keys, step), index[None])
+    return jax.tree.map(lambda x: x[:, 0], draws)
+
+  draws = jax.vmap(of_one, out_axes=1)(*which)
+  return stack_images(part, tile, (*data, draws), active)
+
+
+def stack_images(part: Callable[..., T], tile: Tile, data: tuple, active: Array) -> T:
+  """What a function says of images, as many at once as a tile has.
+
+  Args:
+    part: ``(*data)`` of a tile to values with a leading axis of images.
+    tile: The shape of a tile.
+    data: Pytrees with a leading axis of B images.
+    active: Bool ``[B]``; the other images are not evaluated and get zeros.
+
+  Returns:
+    Values with a leading axis B.
+  """
+
+  def of_tile(*arguments: Any) -> T:
+    return part(*arguments[:-2])  # which draws and which count is all the same
 
   def put(images: Array, total: T, new: T) -> T:
     return jax.tree.map(lambda x, y: x.at[images].set(y), total, new)
 
-  data = *data, _keys_of_step(keys, step)
-  shapes = jax.eval_shape(of_draws, *data, jnp.arange(tile.draws), None)
+  shapes = jax.eval_shape(part, *data)
   start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  return _over_tiles(of_draws, put, start, tile, data, tile.draws, active)
-
-
-def independent(draws: Draw) -> Draw:
-  """The same draws with strata by chance, for statistics of draws one by one.
-
-  Args:
-    draws: Keys and strata ``[images, draws]``.
-  """
-
-  def stratum(key: Array) -> Array:
-    return jax.random.uniform(jax.random.fold_in(key, _NO_DRAW))
-
-  return draws._replace(stratum=jax.vmap(jax.vmap(stratum))(draws.key))
+  return _over_tiles(of_tile, put, start, tile, data, tile.draws, active)
 
 
 def sum_over_tiles(
