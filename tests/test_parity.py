@@ -3,6 +3,7 @@
 import importlib
 import math
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -23,6 +24,15 @@ parity = importlib.import_module("experiments.parity")
 pytestmark = pytest.mark.slow
 
 IMAGENET_NAMES = [name for name in classifier_names() if "lite" not in name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quickly_compiled():
+  """Each program here runs once, so that it is not worth much compiling."""
+  before = jax.config.read("jax_disable_most_optimizations")
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.parametrize("oracle", oracles.ORACLES, ids=lambda oracle: oracle.label)
