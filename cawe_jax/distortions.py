@@ -51,6 +51,22 @@ def automatic(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   )
 
 
+def lost_share(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
+  """Squared share of the target's probability that is lost, in [0, 1].
+
+  ``max(0, 1 - p_t(y) / p_t(x))^2``. An empty mask costs about 1, however unsure the
+  prediction is, so that an unsure one is worth as dense a mask as a sure one. More
+  probability than the image's own costs nothing.
+
+  Example:
+    >>> clean, changed = jnp.log(jnp.array([0.4, 0.6])), jnp.log(jnp.array([0.2, 0.8]))
+    >>> float(lost_share(clean, changed, 0)), float(lost_share(clean, changed, 1))
+    (0.25, 0.0)
+  """
+  before, after = (jax.nn.log_softmax(z)[target] for z in (clean_logits, logits))
+  return jnp.expm1(jnp.minimum(after - before, 0)) ** 2
+
+
 def maximise_label(clean_logits: Outputs, logits: Outputs, target: Target) -> Scalar:
   """Squared missing probability, ``(1 - p_t(y))^2``, in [0, 1]: the released code.
 

@@ -56,6 +56,7 @@ TABLE = {
   distortions: {
     "label_squared_error": distortion(given(distortions.label_squared_error)),
     "automatic": distortion(given(distortions.automatic)),
+    "lost_share": distortion(given(distortions.lost_share)),
     "maximise_label": distortion(given(distortions.maximise_label)),
     "maximise_probability": distortion(given(distortions.maximise_probability)),
     "l2": distortion(given(distortions.l2)),

@@ -38,6 +38,7 @@ def twin_class_weighted_l2(x, y, t):
 TWINS = {
   "label_squared_error": twin_label_squared_error,
   "automatic": twin_automatic,
+  "lost_share": lambda x, y, t: max(1 - softmax(y)[t] / softmax(x)[t], 0) ** 2,
   "maximise_label": lambda x, y, t: (1 - softmax(y)[t]) ** 2,
   "maximise_probability": twin_maximise_probability,
   "l2": lambda x, y, t: np.linalg.norm(softmax(x) - softmax(y)),
@@ -50,6 +51,7 @@ TWINS = {
 UPPER = {
   "label_squared_error": 1,
   "automatic": 1,
+  "lost_share": 1,
   "maximise_label": 1,
   "maximise_probability": 1,
   "l2": 2**0.5,

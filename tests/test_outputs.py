@@ -33,6 +33,7 @@ def coin_kl(p, q):
 SIGMOID_FORMS = {
   "label_squared_error": lambda t: (P[t] - Q[t]) ** 2,
   "automatic": lambda t: (P[t] - Q[t]) ** 2 if P[t] >= 0.5 else 1 - Q[t],
+  "lost_share": lambda t: max(1 - Q[t] / P[t], 0) ** 2,
   "maximise_label": lambda t: (1 - Q[t]) ** 2,
   "maximise_probability": lambda t: 1 - Q[t],
   # Presence and absence change by the same.

@@ -59,6 +59,9 @@ def weighted_norm(x, y, t):
 PAIRS = {
   distortions.label_squared_error: lambda x, y, t: (softmax(x)[t] - softmax(y)[t]) ** 2,
   distortions.automatic: automatic,
+  distortions.lost_share: lambda x, y, t: (
+    (1 - softmax(y)[t] / softmax(x)[t]).clamp(min=0) ** 2
+  ),
   distortions.maximise_label: lambda x, y, t: (1 - softmax(y)[t]) ** 2,
   distortions.maximise_probability: lambda x, y, t: 1 - softmax(y)[t],
   distortions.l2: lambda x, y, t: (softmax(x) - softmax(y)).norm(),

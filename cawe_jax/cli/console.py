@@ -169,7 +169,7 @@ def _scores(explanation: Explanation) -> tuple[str, str]:
   """What is said of the target: on the image, and kept under noise."""
   if explanation.is_regression:
     value, noisy = explanation.score, explanation.score_with_noise
-    return f"value {float(value):.4g}", f"with noise {float(noisy):.4g}"
+    return f"value {float(value):.4g}", f"rest replaced {float(noisy):.4g}"
   retained = float(explanation.retained_probability)
   kept = "n/a" if np.isnan(retained) else f"{100 * retained:.0f} %"
   return f"p = {probability(explanation.probability)}", f"retained {kept}"

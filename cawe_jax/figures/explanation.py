@@ -99,7 +99,7 @@ def explanation_figure(
       " take one of a batch with jax.tree.map(lambda leaf: leaf[i], explanation)"
     )
   name = e.target_name if target_name is None else target_name
-  score, with_noise, without_noise = _scores(e)
+  score, replaced, left_out = _scores(e)
   figure = _Page(figsize=(15, 6.7), dpi=110, facecolor="white")
   FigureCanvasAgg(figure)
   title = f"Explanation of “{_shorten(name, 80)}”" if title is None else title
@@ -112,9 +112,9 @@ def explanation_figure(
   _draw_image(image, e.input_image, "Image", bands)
   _subtitle(image, f"{_shorten(name, 30)}, {score}")
   _draw_image(grey, e.image, "Explanation")
-  _subtitle(grey, with_noise)
+  _subtitle(grey, replaced)
   _draw_image(colour, e.masked_image, "Masked image", bands)
-  _subtitle(colour, without_noise)
+  _subtitle(colour, left_out)
   _draw_mask(mask, e.mask)
   _subtitle(mask, f"mean {_percent(e.rate)}, above zero {_percent(e.rate_l0)}")
 
@@ -148,23 +148,23 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def _scores(e: Explanation) -> tuple[str, str, str]:
-  """What is said of the target: on the image, with noise, without."""
+  """What is said of the target: on the image, under draws, of the mask's part alone."""
   if e.is_regression:
     return (
       f"value {_number(e.score)}",
-      f"value with noise: {_number(e.score_with_noise)}",
-      f"value without noise: {_number(e.score_without_noise)}",
+      f"value, rest replaced: {_number(e.score_with_noise)}",
+      f"value, rest left out: {_number(e.score_without_noise)}",
     )
   if not np.isfinite(e.retained_probability):  # hardly any to keep: it was raised
     return (
       f"p = {_number(e.probability)}",
-      f"p with noise: {_number(e.score_with_noise)}",
-      f"p without noise: {_number(e.score_without_noise)}",
+      f"p, rest replaced: {_number(e.score_with_noise)}",
+      f"p, rest left out: {_number(e.score_without_noise)}",
     )
   return (
     f"p = {_number(e.probability)}",
-    f"p kept with noise: {_percent(e.retained_probability)}",
-    f"p kept without noise: {_percent(e.explanation_probability)}",
+    f"p kept, rest replaced: {_percent(e.retained_probability)}",
+    f"p kept, rest left out: {_percent(e.explanation_probability)}",
   )
 
 
@@ -315,7 +315,7 @@ def _notice(e: Explanation) -> str:
     return f"Weak explanation: the mask found {at} keeps only {percent} of p."
   if float(e.explanation_probability) < LOW_RATIO:
     percent = _percent(e.explanation_probability)
-    return f"Without the noise, the masked image keeps only {percent} of p."
+    return f"With the rest left out, the masked image keeps only {percent} of p."
   return ""
 
 

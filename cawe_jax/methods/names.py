@@ -93,6 +93,9 @@ DISTORTIONS: dict[str, Named] = {
   "automatic": Named(
     "Squared change of the class's probability", distortions.automatic
   ),
+  "lost-share": Named(
+    "Share of the class's probability that is lost, squared", distortions.lost_share
+  ),
   "maximise-label": Named(
     "Squared missing probability of the class", distortions.maximise_label
   ),

@@ -35,6 +35,7 @@ _FIRST_LOOK = 64
 _LARGEST: dict[Distortion, float] = {
   distortions.label_squared_error: 1,
   distortions.automatic: 1,
+  distortions.lost_share: 1,
   distortions.maximise_label: 1,
   distortions.maximise_probability: 1,
   distortions.l2: math.sqrt(2),

@@ -78,7 +78,7 @@ LABEL = explained(0.8, 0.6, 0.4, 0.8)
 def test_the_line_of_a_finished_image():
   line = describe("x.png", "age in years", REGRESSION)
   assert line.startswith("x.png: age in years (value 31.24)  λ 20  rate 1.00 %")
-  assert line.endswith("with noise 30.81")
+  assert line.endswith("rest replaced 30.81")
   assert "p =" not in line
   assert "retained" not in line
   line = describe("x.png", "sunny", LABEL)

@@ -31,8 +31,8 @@ def test_figure_shows_the_numbers():
   for text in (
     "Explanation of “tabby”",
     "tabby, p = 0.912",
-    "p kept with noise: 87 %",
-    "p kept without noise: 104 %",
+    "p kept, rest replaced: 87 %",
+    "p kept, rest left out: 104 %",
     "mean 1.1 %, above zero 4.3 %",
     "0.0613 ± 0.00213",
     "0.0113 / 0.0427",
@@ -133,7 +133,7 @@ def test_curves_are_the_history():
     ),
     (
       {"explanation_probability": 0.02},
-      "Without the noise, the masked image keeps only 2 % of p.",
+      "With the rest left out, the masked image keeps only 2 % of p.",
     ),
     (
       # Of an objective of 0.2877; a nearly empty mask is not called the optimum then.
@@ -191,7 +191,7 @@ def test_nothing_finite_still_draws():
   figure = explanation_figure(explanation)
   drawn = texts(figure)
   assert "class 285, p = n/a" in drawn
-  assert "p with noise: n/a" in drawn
+  assert "p, rest replaced: n/a" in drawn
   assert "n/a at λ = 20" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
@@ -209,8 +209,8 @@ def test_a_regression_shows_its_value():
   )
   drawn = texts(explanation_figure(explanation))
   assert "output 1, value 31.2" in drawn
-  assert "value with noise: 30.8" in drawn
-  assert "value without noise: -2.51" in drawn
+  assert "value, rest replaced: 30.8" in drawn
+  assert "value, rest left out: -2.51" in drawn
   assert "Explanation of “output 1”" in drawn
   assert not any("p = " in text or "p kept" in text for text in drawn)
   named = texts(explanation_figure(explanation, target_name="age in years"))
@@ -227,7 +227,7 @@ def test_a_class_that_is_not_predicted_has_no_share_to_keep():
     explanation_probability=np.nan,
   )
   drawn = texts(explanation_figure(explanation, target_name="nine"))
-  for text in ("nine, p = 4e-19", "p with noise: 0.27", "p without noise: 0.98"):
+  for text in ("nine, p = 4e-19", "p, rest replaced: 0.27", "p, rest left out: 0.98"):
     assert text in drawn
   assert not [text for text in drawn if "n/a" in text]
 
