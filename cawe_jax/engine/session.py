@@ -248,13 +248,13 @@ class Session:
 
   def _forward(self, tile: Tile, images: Any, active: np.ndarray) -> Any:
     batch = images, active
-    return self._share_out(judging.forward, tile, self.classifier, batch)
+    return self._run_shared(judging.forward, tile, self.classifier, batch)
 
   def _worth(self, outputs: Any) -> Worth:
     """What padded outputs ``[B, D, K]`` are worth."""
     beside = self.problems.clean_logits, self.problems.target
     reading = self.method.objective.reading
-    return self._share_out(judging.worth, None, reading, (outputs, beside))
+    return self._run_shared(judging.worth, None, reading, (outputs, beside))
 
   def _outputs(self, images: np.ndarray) -> np.ndarray:
     """What the network says of padded images ``[B, H, W, C]`` themselves, ``[B, K]``.
@@ -270,7 +270,7 @@ class Session:
     outputs, self.rows = halve_rows(of_rows, self.rows)
     return np.asarray(outputs)[:, 0]
 
-  def _share_out(
+  def _run_shared(
     self, program: Callable, tile: Tile | None, shared: Any, batch: Any
   ) -> Any:
     """Run a program that knows no method on a padded batch."""
