@@ -119,8 +119,7 @@ def obfuscate(
   session = Session(
     classifier, images, method, key=key, targets=targets, image_ids=image_ids, rows=rows
   )
-  shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
-  masks = checks.check_masks("masks", session.batched(masks), shapes)
+  masks = session.checked("masks", session.batched(masks))
   pictures, outputs = session.observe(masks, Stream.REPORT, draws)
   found = Obfuscations(
     pictures,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from cawe_jax import Classifier, explain, waveletx
 from cawe_jax.classifiers import convolution
-from cawe_jax.engine import judging, programs
+from cawe_jax.engine import judging, programs, session
 from cawe_jax.numerics.tiles import Tile, Which
 
 
@@ -38,7 +38,7 @@ def compiled():
 
 
 SEARCH = ["prepare", "start", "segment"]
-JUDGEMENT = ["render", "draw", "worth", "forward", "evaluate"]
+JUDGEMENT = ["render", "penalise", "draw", "worth", "forward", "evaluate"]
 
 
 def test_these_programs_are_compiled_and_nothing_beside(classifier):
@@ -96,26 +96,25 @@ def test_the_whole_solver_exports_for_all_platforms():
   def whole(classifier, images, targets, image_ids, weights, seed):
     active = jnp.ones(3, bool)
     stacks = jnp.repeat(images[:, None], tile.draws, axis=1)
-    logits = judging.forward(tile, mesh, classifier, (stacks, active))[:, 0]
+    logits = judging.forward(mesh, (tile,), classifier, (stacks, active))[:, 0]
     problems, masks = programs.prepare(
-      method,
-      None,
       mesh,
-      jax.random.key(seed),
+      (),
+      (method, jax.random.key(seed)),
       programs.ToPrepare(images, logits, targets, image_ids),
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
     carry = programs.start(method, masks, active)
     window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
     carry, _ = programs.segment(
-      method, tile, mesh, (classifier, window), (problems, step_weights, carry)
+      mesh, (tile,), (method, classifier, window), (problems, step_weights, carry)
     )
     which = Which(*2 * [jnp.arange(tile.draws, dtype=jnp.uint32)])
     judged = problems, carry.solver.mask, carry.active
-    images = judging.draw(method, tile, mesh, which, judged)
-    outputs = judging.forward(tile, mesh, classifier, (images, active))
-    beside = problems.clean_logits, problems.target
-    worth = judging.worth(None, mesh, method.objective.reading, (outputs, beside))
+    images = judging.draw(mesh, (tile,), (method, which), judged)
+    outputs = judging.forward(mesh, (tile,), classifier, (images, active))
+    said = problems.clean_logits, problems.target, outputs
+    worth = judging.worth(mesh, (), method.objective.reading, said)
     return worth, carry.solver.mask
 
   platforms = ("cpu", "cuda", "tpu")
@@ -132,20 +131,18 @@ def test_the_whole_solver_exports_for_all_platforms():
   assert "stablehlo.convolution" in exported.mlir_module()
 
 
-def test_long_runs_alone_have_two_calls_of_the_network(classifier):
+def test_long_runs_alone_have_two_calls_of_the_network(classifier, monkeypatch):
   """Each is compiled by itself, which pays where a run is long."""
-  if jax.default_backend() != "cpu":
-    pytest.skip("others take many rows in one call")
-  for num_steps, calls in ((199, 1), (200, 2)):
-    traced = []
+  monkeypatch.setitem(session._CALLS, jax.default_backend(), 2)
+  tiles = []
 
-    def segment(method, tile, *arguments, traced=traced):
-      traced.append(tile)
-      raise InterruptedError
+  def segment(mesh, shapes, *arguments):
+    tiles.extend(shapes)
+    raise InterruptedError
 
+  monkeypatch.setattr(programs, "segment", segment)
+  for num_steps in (199, 200):
     recipe = ADAM._replace(num_steps=num_steps, num_draws=2)
-    with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(programs, "segment", segment)
-      with pytest.raises(InterruptedError):
-        explain(classifier, IMAGES[0], method(20.0, recipe=recipe), key=KEY)
-    assert [tile.calls for tile in traced] == [calls]
+    with pytest.raises(InterruptedError):
+      explain(classifier, IMAGES[0], method(20.0, recipe=recipe), key=KEY)
+  assert [tile.calls for tile in tiles] == [1, 2]

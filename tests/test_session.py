@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from cawe_jax import (
+  Classifier,
   explain,
   initial_masks,
   perturbations,
@@ -20,7 +21,8 @@ from cawe_jax import (
 )
 from cawe_jax.engine import judging, programs, session
 from cawe_jax.engine.session import Session
-from cawe_jax.numerics.tiles import Tile
+from cawe_jax.numerics.streams import Stream
+from cawe_jax.numerics.tiles import Which
 from cawe_jax.recipes import Recipe
 
 SHAPE = (6, 5, 1)
@@ -51,12 +53,12 @@ def little_memory(monkeypatch):
   def limit_to(program, limit, message="RESOURCE_EXHAUSTED: Out of memory"):
     tiles = []
 
-    def limited(*arguments):
-      (tile,) = (x for x in arguments if isinstance(x, Tile))
+    def limited(mesh, shapes, *arguments):
+      (tile,) = shapes
       tiles.append(tuple(tile))
       if math.prod(tile) > limit:
         raise jax.errors.JaxRuntimeError(message)
-      return program(*arguments)
+      return program(mesh, shapes, *arguments)
 
     module = sys.modules[program.__module__]
     monkeypatch.setattr(module, program.__name__, limited)
@@ -141,6 +143,28 @@ def test_evaluations_are_cropped_to_the_batch(classifier):
   np.testing.assert_array_equal(again.distortion, estimate.distortion)
   other, *_ = opened.evaluate(halves, step=8, count=4)
   assert np.all(other.distortion != estimate.distortion)
+
+
+def test_the_network_is_not_asked_about_images_that_are_not_wanted(classifier):
+  asked = []
+
+  def spying(params, images):
+    jax.debug.callback(lambda x: asked.append(len(x)), images)
+    return classifier.apply(params, images)
+
+  opened = open_session(Classifier(spying, classifier.params, SHAPE[:2]), METHOD)
+  halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
+  indices = np.arange(6, dtype=np.uint32)
+  which = Which(np.full_like(indices, Stream.REPORT), indices)
+  rows, found = [], []
+  for wanted in (None, np.array([False, True, False])):
+    jax.effects_barrier()
+    asked.clear()
+    found.append(opened.worth(halves, which, wanted))
+    jax.effects_barrier()
+    rows.append(sum(asked))
+  assert rows == [18, 6]
+  np.testing.assert_allclose(found[1].score[1], found[0].score[1], rtol=1e-6)
 
 
 def test_a_process_uses_its_own_devices_alone(monkeypatch, classifier):

@@ -137,7 +137,7 @@ def describe_bounds(numbers: Mapping[str, float], confidence: float) -> str:
 
   Example:
     >>> numbers = {
-    ...   "distortion_bound": 0.0301,
+    ...   "distortion_bound": 0.03001,
     ...   "retained_probability_bound": 0.8651,
     ...   "retained_agreement_bound": 0.9701,
     ...   "bound_draws": 256,

@@ -161,7 +161,7 @@ def _add_explain(explain: _Parser) -> None:
     type=float,
     metavar="C",
     help="bounds of what each mask holds, which are true with this probability, e.g. "
-    "0.95; takes 64 to 2048 further evaluations (default: none)",
+    "0.95, on 64 to 2048 draws of the noise (default: none)",
   )
   explain.add_argument(
     "--force", action="store_true", help="do finished images again as well"

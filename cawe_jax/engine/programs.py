@@ -9,6 +9,7 @@ that judge what was found.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,23 +68,19 @@ class Window(NamedTuple):
   num_draws: Array
 
 
-def split_over_devices(program):
-  """Compile ``program(method, tile, replicated, batched)``.
+def split_over_devices(program: Callable[..., Any]) -> Callable[..., Any]:
+  """Compile ``program(*shapes, everywhere, batch)``, once for each mesh and shapes.
 
-  ``method`` and ``replicated`` go to every device, ``batched`` (leading axis B) is
-  split over the mesh; so is the result.
+  ``everywhere`` goes to every device, ``batch`` (leading axis B) is split over the
+  mesh; so is the result. It is called with the mesh, a tuple of the shapes, such as
+  ``(tile,)`` or ``()``, and both.
   """
 
-  def split(
-    method: BoundMethod, tile: Tile, mesh: Mesh, replicated: Any, batched: Any
-  ) -> Any:
-    def run(method: BoundMethod, replicated: Any, batched: Any) -> Any:
-      return program(method, tile, replicated, batched)
-
-    return split_images(run, mesh)(method, replicated, batched)
+  def split(mesh: Mesh, shapes: tuple[Tile, ...], everywhere: Any, batch: Any) -> Any:
+    return split_images(functools.partial(program, *shapes), mesh)(everywhere, batch)
 
   split.__name__ = program.__name__  # in logs and profiles
-  return functools.wraps(program)(jax.jit(split, static_argnums=(1, 2)))
+  return functools.wraps(program)(jax.jit(split, static_argnums=(0, 1)))
 
 
 @jax.jit
@@ -126,9 +123,9 @@ class Prepared(NamedTuple):
 
 
 @split_over_devices
-def prepare(method: BoundMethod, tile: Tile, key: Array, batch: ToPrepare) -> Prepared:
-  """What a run starts from."""
-  del tile
+def prepare(everywhere: tuple[BoundMethod, Array], batch: ToPrepare) -> Prepared:
+  """What a run starts from; everywhere are the method and the key."""
+  method, key = everywhere
   largest = jnp.argmax(batch.clean_logits, -1)
   targets = jnp.where(batch.targets < 0, largest, batch.targets)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.image_ids)
@@ -161,13 +158,13 @@ def start(method: BoundMethod, masks: Masks, active: Array) -> Carry:
 
 @split_over_devices
 def segment(
-  method: BoundMethod,
   tile: Tile,
-  everywhere: tuple[Classifier, Window],
+  everywhere: tuple[BoundMethod, Classifier, Window],
   batch: tuple[Problem, StepWeights, Carry],
 ) -> tuple[Carry, History]:
   """At most ``SEGMENT_STEPS`` steps; the history is NaN where nothing was done."""
-  (classifier, window), (problems, step_weights, carry) = everywhere, batch
+  method, classifier, window = everywhere
+  problems, step_weights, carry = batch
   classifier = functools.partial(network, classifier)
   size = carry.active.shape[0]
   blank = jnp.full((size, SEGMENT_STEPS), jnp.nan)

@@ -16,7 +16,6 @@ from jax.sharding import NamedSharding
 
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine import checks, judging, programs
-from cawe_jax.engine.judging import Rendered
 from cawe_jax.engine.programs import Carry, StepWeights, ToPrepare, Window
 from cawe_jax.engine.turns import NUM_FRESH_DRAWS, Assessment, Turn, joined, mean
 from cawe_jax.methods import Method, contracts
@@ -107,7 +106,9 @@ class Session:
     asked = self.pad((batch, wanted.astype(np.int32), ids))
     images, targets, image_ids = asked
     to_prepare = ToPrepare(images, logits, targets, image_ids)
-    self.problems, self.initial_masks = self._run(programs.prepare, key, to_prepare)
+    self.problems, self.initial_masks = self._run(
+      programs.prepare, (self.method, key), to_prepare
+    )
 
   def batched(self, tree: T) -> T:
     """What the caller gave, with an axis of images where there was one image."""
@@ -119,13 +120,17 @@ class Session:
     """What the caller gets: without the axis of images where there was one image."""
     return jax.tree.map(lambda x: x[0], tree) if self._is_single else tree
 
+  def checked(self, name: str, masks: Masks) -> Masks:
+    """Masks ``[B, ...]`` of this batch, refused by their name where they do not fit."""
+    shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
+    return checks.check_masks(name, masks, shapes)
+
   def start(self, masks: Masks | None = None) -> Carry:
     """The carry before the first step, from the given masks or the method's own."""
     if masks is None:
       masks = self.initial_masks
     else:
-      shapes = [(self.size, *leaf.shape[1:]) for leaf in self.initial_masks]
-      masks = self.pad(checks.check_masks("initial_masks", masks, shapes))
+      masks = self.pad(self.checked("initial_masks", masks))
     active = jax.device_put(self.active)
     return programs.start(self.method, masks, active)
 
@@ -135,35 +140,39 @@ class Session:
 
     def in_calls(rows: int) -> tuple[Carry, History]:
       tile = fit_tile(rows, self._share(), self.num_draws, self._calls)
-      return self._run(programs.segment, (self.classifier, window), batch, tile)
+      everywhere = self.method, self.classifier, window
+      return self._run(programs.segment, everywhere, batch, tile)
 
     (carry, history), self.rows = halve_rows(in_calls, self.rows)
     return carry, self.crop(history)
 
   def assess(self, masks: Masks) -> Assessment:
     """All that is known of masks, on draws that no run sees."""
-    rendered = self.render(masks)
+    rendered = self.crop(
+      self._run(judging.render, self.method, (self.problems, self.pad(masks)))
+    )
     estimate = self.estimate(masks, Stream.REPORT, NUM_FRESH_DRAWS)
     clean = np.asarray(self.problems.clean_logits)
     masked = self._outputs(self.pad(rendered.masked_image))
     said = self.crop(self._worth(np.stack([clean, masked], axis=1)))
+    penalty, _ = self.penalise(masks)
     return Assessment(
       rendered,
       estimate,
       said.score[:, 0],
       said.score[:, 1],
       said.agreement[:, 1],
-      estimate.distortion + rendered.penalty,
+      estimate.distortion + penalty,
     )
 
-  def render(self, masks: Masks) -> Rendered:
-    """Pictures and terms of masks, for which no network is asked."""
+  def penalise(self, masks: Masks) -> tuple[np.ndarray, Masks]:
+    """Weighted terms that no draw enters, ``[B]``, and their gradients."""
     batch = self.problems, self._weights.weights, self.pad(masks)
-    return self.crop(self._run(judging.render, (), batch))
+    return self.crop(self._run(judging.penalise, self.method, batch))
 
   def objective(self, masks: Masks, step: int, count: int) -> np.ndarray:
     """Distortion on ``count`` draws of a step and weighted terms, ``[B]``."""
-    return self.estimate(masks, step, count).distortion + self.render(masks).penalty
+    return self.estimate(masks, step, count).distortion + self.penalise(masks)[0]
 
   def estimate(self, masks: Masks, step: int, count: int) -> Estimate:
     """Means over ``count`` draws of a step, or over the one that they all are."""
@@ -172,7 +181,7 @@ class Session:
   def evaluate(self, masks: Masks, step: int, count: int) -> tuple[Estimate, Masks]:
     """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
     number = np.int32(self.num_different(count))
-    everywhere = self.classifier, np.uint32(step), number
+    everywhere = self.method, self.classifier, np.uint32(step), number
     batch = self.problems, self.pad(masks), self.active
 
     def in_calls(rows: int) -> tuple[Estimate, Masks]:
@@ -181,6 +190,11 @@ class Session:
 
     result, self.rows = halve_rows(in_calls, self.rows)
     return self.crop(result)
+
+  def clean_scores(self) -> np.ndarray:
+    """What is explained, on the images themselves, ``[B]``."""
+    clean = np.asarray(self.problems.clean_logits)[:, None]
+    return self.crop(self._worth(clean)).score[:, 0]
 
   def worth(
     self, masks: Masks, which: Which, wanted: np.ndarray | None = None
@@ -236,25 +250,20 @@ class Session:
       done += self._judging_tile(self.rows).draws
     return found
 
-  def _draw(self, turn: Turn) -> Any:
-    """Images of a turn's draws."""
-    batch = self.problems, turn.masks, turn.active
-    return self._run(judging.draw, turn.which, batch, turn.tile)
-
   def _observe(self, turn: Turn) -> tuple[Any, Any]:
     """Images and outputs of a turn's draws."""
-    images = self._draw(turn)
-    return images, self._forward(turn.tile, images, turn.active)
+    everywhere = self.method, turn.which
+    batch = self.problems, turn.masks, turn.active
+    images = self._run(judging.draw, everywhere, batch, turn.tile)
+    return images, self._forward(images, turn.active, turn.tile)
 
-  def _forward(self, tile: Tile, images: Any, active: np.ndarray) -> Any:
-    batch = images, active
-    return self._run_shared(judging.forward, tile, self.classifier, batch)
+  def _forward(self, images: Any, active: np.ndarray, tile: Tile) -> Any:
+    return self._run(judging.forward, self.classifier, (images, active), tile)
 
   def _worth(self, outputs: Any) -> Worth:
     """What padded outputs ``[B, D, K]`` are worth."""
-    beside = self.problems.clean_logits, self.problems.target
-    reading = self.method.objective.reading
-    return self._run_shared(judging.worth, None, reading, (outputs, beside))
+    batch = self.problems.clean_logits, self.problems.target, outputs
+    return self._run(judging.worth, self.method.objective.reading, batch)
 
   def _outputs(self, images: np.ndarray) -> np.ndarray:
     """What the network says of padded images ``[B, H, W, C]`` themselves, ``[B, K]``.
@@ -265,32 +274,23 @@ class Session:
     def of_rows(rows: int) -> Any:
       tile = self._judging_tile(rows)
       stacks = np.repeat(np.asarray(images)[:, None], tile.draws, axis=1)
-      return self._forward(tile, stacks, self.active)
+      return self._forward(stacks, self.active, tile)
 
     outputs, self.rows = halve_rows(of_rows, self.rows)
     return np.asarray(outputs)[:, 0]
 
-  def _run_shared(
-    self, program: Callable, tile: Tile | None, shared: Any, batch: Any
-  ) -> Any:
-    """Run a program that knows no method on a padded batch."""
-    batch = jax.device_put(batch, NamedSharding(self._mesh, SPLIT))
-    return program(tile, self._mesh, shared, batch)
-
-  def _run(
-    self, program: Callable, replicated: Any, batched: Any, tile: Tile | None = None
-  ) -> Any:
+  def _run(self, program: Callable, everywhere: Any, batch: Any, *shapes: Tile) -> Any:
     """Run a program of :func:`cawe_jax.engine.programs.split_over_devices`.
 
     Args:
-      program: It gets the method and the tile.
-      replicated: Goes to every device.
-      batched: Padded, with a leading axis of images, which is split.
-      tile: What goes through the network at once, where it does.
+      program: Which.
+      everywhere: Goes to every device.
+      batch: Padded, with a leading axis of images, which is split.
+      shapes: The tile that goes through the network at once, where one does.
     """
-    replicated = jax.device_put(replicated, self._everywhere)
-    batched = jax.device_put(batched, NamedSharding(self._mesh, SPLIT))
-    return program(self.method, tile, self._mesh, replicated, batched)
+    everywhere = jax.device_put(everywhere, self._everywhere)
+    batch = jax.device_put(batch, NamedSharding(self._mesh, SPLIT))
+    return program(self._mesh, shapes, everywhere, batch)
 
   def num_different(self, count: int) -> int:
     """How many of so many draws differ: 1 where every draw is the same."""

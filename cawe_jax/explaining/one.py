@@ -249,6 +249,11 @@ def _shorten(history: History, length: int) -> History:
   return jax.tree.map(lambda x: x[:, :length], history)
 
 
+def known_probability(probability: np.ndarray) -> np.ndarray:
+  """Probabilities to which ratios are taken: NaN below ``MINIMUM_PROBABILITY``."""
+  return np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
+
+
 def report(session: Session, found: Found) -> Explanation:
   """All that is reported of B masks, their distance to an optimum included."""
   conditions = optimality.check(session, found.mask)
@@ -262,7 +267,7 @@ def assemble(session: Session, found: Found) -> Explanation:
   standard_error = session.standard_error(estimate, NUM_FRESH_DRAWS)
   has_probability = session.output.is_probability
   probability = result.score if has_probability else np.full_like(result.score, np.nan)
-  known = np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
+  known = known_probability(probability)
   return Explanation(
     mask=found.mask,
     image=rendered.explanation,

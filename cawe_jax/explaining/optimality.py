@@ -56,7 +56,7 @@ def check(session: Session, masks: Masks) -> Optimality:
   count = session.num_different(GROUP_DRAWS)
   # Without chance one group is what all of them would be.
   groups = session.num_different(NUM_GROUPS)
-  slope = flat(session.render(masks).slope)
+  slope = flat(session.penalise(masks)[1])
   slopes = np.stack(
     [
       flat(session.evaluate(masks, Stream.CHECK + group, count)[1]) + slope

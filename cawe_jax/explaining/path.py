@@ -13,10 +13,10 @@ from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine.session import Session
 from cawe_jax.explaining import emptiness
 from cawe_jax.explaining.one import (
-  MINIMUM_PROBABILITY,
   Callback,
   Found,
   explained,
+  known_probability,
   report,
   search,
 )
@@ -232,7 +232,7 @@ def retained(session: Session, masks: Masks) -> np.ndarray:
     session.problems.clean_logits, session.problems.target
   )
   probability = session.crop(clean)
-  return score / np.where(probability >= MINIMUM_PROBABILITY, probability, np.nan)
+  return score / known_probability(probability)
 
 
 def _checked(multipliers: Sequence[float]) -> tuple[float, ...]:

@@ -12,14 +12,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from cawe_jax import distortions
 from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
-from cawe_jax.explaining.one import MINIMUM_PROBABILITY
+from cawe_jax.explaining.one import known_probability
 from cawe_jax.methods import Method, contracts
 from cawe_jax.metrics.betting import lower_bound
 from cawe_jax.numerics.ambient import own_rules
@@ -129,14 +127,13 @@ def confidence_bounds(
   session = Session(
     classifier, images, method, key=key, targets=targets, image_ids=image_ids, rows=rows
   )
-  shapes = [(session.size, *leaf.shape[1:]) for leaf in session.initial_masks]
-  masks = checks.check_masks("masks", session.batched(masks), shapes)
+  masks = session.checked("masks", session.batched(masks))
   largest_distortion = _largest(method.distortion, session.output)
-  score = _clean_scores(session)
-  bounded = np.stack(
-    [np.full(session.size, np.isfinite(largest_distortion)), *[np.isfinite(score)] * 2],
-    axis=1,
-  )
+  is_probability = np.full(session.size, session.output.is_probability)
+  probability = np.where(is_probability, session.clean_scores(), np.nan)
+  score = known_probability(probability.astype(np.float64))
+  is_bounded = np.full_like(is_probability, np.isfinite(largest_distortion))
+  bounded = np.stack([is_bounded, np.isfinite(score), is_probability], axis=1)
   ones = np.ones_like(score)
   wanted = np.where(bounded, width * np.stack([ones, score, ones], axis=1), np.inf)
   goods = functools.partial(_goods, session, masks, largest_distortion)
@@ -158,14 +155,6 @@ def _check_number(name: str, value: float, limit: float) -> None:
   if not (isinstance(value, int | float | np.number) and 0 < value < limit):
     allowed = "above 0" + (f" and below {limit:g}" if math.isfinite(limit) else "")
     raise ValueError(f"{name} is {value!r}; it must be a number {allowed}")
-
-
-def _clean_scores(session: Session) -> np.ndarray:
-  """Probabilities of the targets, ``[B]``; NaN where ratios to them have no meaning."""
-  output, problems = session.output, session.problems
-  score = jax.vmap(output.score)(problems.clean_logits, problems.target)
-  score = session.crop(score).astype(np.float64)
-  return np.where((score >= MINIMUM_PROBABILITY) & output.is_probability, score, np.nan)
 
 
 def _search(

@@ -15,7 +15,7 @@ from cawe_jax import distortions, perturbations, recipes
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
-from cawe_jax.explaining.one import MINIMUM_PROBABILITY
+from cawe_jax.explaining.one import known_probability
 from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.types import Distortion, Images, Key, Masks, Perturbation, Transform
@@ -92,7 +92,7 @@ def retained(
     classifier, batch, method, key=key, targets=targets, image_ids=image_ids, rows=rows
   )
   found = session.assess(masks)
-  known = np.where(found.score >= MINIMUM_PROBABILITY, found.score, np.nan)
+  known = known_probability(found.score)
   result = Retained(
     found.estimate.score / known,
     found.estimate.agreement,

@@ -57,9 +57,10 @@ def coverage(
 
   Args:
     law: What is drawn from.
-    confidence: Of the bounds.
-    trials: How often.
-    looks: After how many values it is looked; the last is how many there are.
+    confidence: The probability with which each bound should be true.
+    trials: The number of times that values are drawn and bounded.
+    looks: The numbers of values after which a bound is computed; the last one is the
+      number of values in each trial.
   """
   values = law.draw(np.random.default_rng(0), (trials, looks[-1])).astype(float)
   bounds = [lower_bound(values[:, :count], confidence) for count in looks]

@@ -9,8 +9,9 @@ import pytest
 from shell_runs import QUICK, report_of
 
 import cawe_jax as cawe
+from cawe_jax import distortions
 from cawe_jax.cli import main
-from cawe_jax.metrics import retained
+from cawe_jax.metrics import confidence_bounds, retained
 
 pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
@@ -106,6 +107,23 @@ def test_what_was_found_is_kept_where_a_metric_fails(run, tmp_path):
   assert "metrics" not in report_of(tmp_path / "out")
   assert "finished before" in run()[1]  # without metrics there is nothing to add
   assert "finished before" not in run("own_metrics:broken")[1]
+
+
+def test_what_is_bounded_is_the_distortion_of_the_search(run, tmp_path, tiny_network):
+  assert run(options=["--confidence=0.9", "--distortion=squared-l2"])[0] == 0
+  found = report_of(tmp_path / "out")["metrics"]
+  one = cawe.load(tmp_path / "out" / "photo.npz")
+  method = cawe.cartoonx(wavelet="haar", levels=2, distortion=distortions.squared_l2)
+  expected = confidence_bounds(
+    cawe.load_classifier("efficientnet-lite0"),
+    one.input_image,
+    one.mask,
+    method,
+    key=jax.random.key(0),
+    confidence=0.9,
+    targets=int(one.target),
+  )
+  assert found["distortion_bound"] == float(expected.distortion)
 
 
 def test_bounds_have_the_confidence_asked_for(run, tmp_path):

@@ -153,6 +153,25 @@ def test_metrics_judge_every_grid_point(task, tmp_path, photographs):
       )
 
 
+def test_metrics_know_the_distortion_of_the_search(tmp_path, photographs):
+  config = make_config("explain")
+  config.metrics = ("bounds",)
+  config.methods = {"mask": {"method": "pixel-rde", "distortion": "squared-l2"}}
+  result = run(config, tmp_path).read_results("mask")[0]
+  expected = metrics.confidence_bounds(
+    make_classifier(),
+    photographs[:1],
+    (result["mask/0"][0][None],),
+    preset("pixel-rde", "cvpr2023")._replace(distortion=distortions.squared_l2),
+    key=jax.random.key(0),
+    targets=result["prediction"].item(),
+    image_ids=noise_ids(np.array([image_id(photographs[0])]), [0]),
+  )
+  np.testing.assert_allclose(
+    result["metrics/distortion_bound"][0], expected.distortion[0], rtol=1e-5
+  )
+
+
 def test_the_table_has_the_means_of_metrics(tmp_path):
   config = make_config("rank")
   config.metrics = ("rate-distortion",)

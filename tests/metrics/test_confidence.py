@@ -8,7 +8,14 @@ from scipy import stats
 
 from cawe_jax import Classifier, cartoonx, distortions, outputs, perturbations
 from cawe_jax.methods import pixel_rde
-from cawe_jax.metrics import METRICS, Judged, confidence_bounds, lower_bound, measure
+from cawe_jax.metrics import (
+  METRICS,
+  Judged,
+  betting,
+  confidence_bounds,
+  lower_bound,
+  measure,
+)
 from cawe_jax.obfuscations import obfuscate
 from cawe_jax.representations import pixel
 from experiments.bench.bounds import LAWS, coverage, empirical_bernstein
@@ -49,6 +56,22 @@ def test_values_that_vary_little_have_a_near_bound():
   values = 0.8 + 0.02 * RNG.standard_normal(256).clip(-3, 3)
   by_range = np.sqrt(np.log(20) / (2 * 256))  # Hoeffding
   assert 0 < values.mean() - lower_bound(values, 0.95) < by_range / 4
+
+
+def test_stakes_know_nothing_of_the_value_that_they_are_placed_on():
+  # Else the game were not fair, and a bound would promise too much.
+  one = RNG.random(40)
+  other = np.concatenate([one[:20], RNG.random(20)])
+  stakes, others = (betting._stakes(values, 3.0) for values in (one, other))
+  np.testing.assert_array_equal(stakes[:, :21], others[:, :21])
+  assert np.all(stakes[:, 21:] != others[:, 21:])
+
+
+def test_what_was_known_stays_known():
+  values = np.concatenate([np.ones((1, 60)), np.zeros((1, 60))], axis=1)
+  bounds = [float(lower_bound(values[:, :n], 0.9)[0]) for n in range(1, 120)]
+  assert bounds == sorted(bounds)
+  assert bounds[-1] > 0.9 > values.mean()  # of independent draws this is never seen
 
 
 def test_each_law_is_bounded_for_itself():
@@ -105,6 +128,31 @@ def test_draws_end_when_bounds_are_near():
   assert np.all(near.distortion <= wide.distortion)
   few = bounds_of(width=1e-6, most_draws=100)
   np.testing.assert_array_equal(few.num_draws, 100)
+
+
+def test_the_width_is_a_share_of_the_clean_probability():
+  # The other class has little, of which a bound must not be far from the mean.
+  found = bounds_of(targets=1, width=0.25, most_draws=4096)
+  seen = obfuscate(LINEAR, IMAGES, MASKS, METHOD, key=KEY, draws=4096)
+  after = np.asarray(jax.nn.softmax(seen.outputs))[..., 1].astype(float)
+  clean = np.asarray(jax.nn.softmax(seen.clean_outputs))[..., 1].astype(float)
+  assert clean.max() < 0.05
+  shares, errors = after.mean(1) / clean, after.std(1) / clean
+  # The means of both have errors of their own.
+  near = shares - 0.25 - 5 * errors / np.sqrt(found.num_draws)
+  done = found.num_draws < 4096
+  assert done.any()
+  assert np.all(found.retained_probability[done] > near[done])
+  # As far from the mean itself as that, most are done at once.
+  assert np.all(found.num_draws > bounds_of(width=0.25).num_draws)
+
+
+def test_of_hardly_any_probability_no_share_is_bounded():
+  certain = classifier_of(99)
+  found = bounds_of(certain, targets=1)
+  assert np.isnan(found.retained_probability).all()
+  assert np.isfinite(found.retained_agreement).all()
+  assert np.isfinite(found.distortion).all()
 
 
 def test_other_images_of_the_batch_change_nothing():
