@@ -105,6 +105,7 @@ def confidence_bounds(
     ValueError: An argument is out of range, or as for :func:`cawe_jax.explain`.
 
   Example:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from cawe_jax.methods import pixel_rde
     >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
