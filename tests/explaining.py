@@ -1,7 +1,8 @@
 """A small network, images and methods for the tests of `explain`."""
 
+import contextlib
+
 import jax
-import jax.export
 import numpy as np
 import optax
 
@@ -33,6 +34,22 @@ MULTIPLIER = 0.1
 
 def method(multiplier=MULTIPLIER, recipe=SGD, **options):
   return cartoonx(multiplier, representation=HAAR, recipe=recipe, **options)
+
+
+@contextlib.contextmanager
+def compiled():
+  """The names of the programs that are compiled inside, in that order."""
+  names = []
+
+  def listen(event, duration, **details):
+    if event == "/jax/core/compile/backend_compile_duration":
+      names.append(details["fun_name"].removeprefix("jit(").removesuffix(")"))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield names
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def flat(mask):

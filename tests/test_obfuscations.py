@@ -154,8 +154,8 @@ def test_rows_are_halved_until_memory_suffices(monkeypatch, images, classifier, 
 
   monkeypatch.setattr(judging, "draw", limited)
   found = run(8)
-  # Two draws at a time, five of them.
-  assert tiles == [8, 4, 2, 2, 2]
+  # Two draws at a time, all of them in one turn.
+  assert tiles == [8, 4, 2]
   np.testing.assert_allclose(found.images, expected.images, atol=1e-6)
   np.testing.assert_allclose(found.outputs, expected.outputs, atol=ROUNDING, rtol=0)
 

@@ -1,13 +1,11 @@
 """The compiled programs: how many there are, what they hold, where they run."""
 
-import contextlib
-
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from explaining import ADAM, HAAR, IMAGES, KEY, SHAPE, method
+from explaining import ADAM, HAAR, IMAGES, KEY, SHAPE, compiled, method
 from jax.sharding import Mesh
 
 from cawe_jax import Classifier, explain, waveletx
@@ -19,22 +17,6 @@ from cawe_jax.numerics.tiles import Tile, Which
 @pytest.fixture(scope="module")
 def classifier(make_tiny_classifier):
   return make_tiny_classifier(SHAPE)
-
-
-@contextlib.contextmanager
-def compiled():
-  """The names of the programs that are compiled inside, in that order."""
-  names = []
-
-  def listen(event, duration, **details):
-    if event == "/jax/core/compile/backend_compile_duration":
-      names.append(details["fun_name"].removeprefix("jit(").removesuffix(")"))
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
-    yield names
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 SEARCH = ["prepare", "start", "segment"]
@@ -96,7 +78,8 @@ def test_the_whole_solver_exports_for_all_platforms():
   def whole(classifier, images, targets, image_ids, weights, seed):
     active = jnp.ones(3, bool)
     stacks = jnp.repeat(images[:, None], tile.draws, axis=1)
-    logits = judging.forward(mesh, (tile,), classifier, (stacks, active))[:, 0]
+    asked = (classifier, 2), (stacks, active)
+    logits = judging.forward(mesh, (tile,), *asked)[:, 0]
     problems, masks = programs.prepare(
       mesh,
       (),
@@ -111,8 +94,8 @@ def test_the_whole_solver_exports_for_all_platforms():
     )
     which = Which(*2 * [jnp.arange(tile.draws, dtype=jnp.uint32)])
     judged = problems, carry.solver.mask, carry.active
-    images = judging.draw(mesh, (tile,), (method, which), judged)
-    outputs = judging.forward(mesh, (tile,), classifier, (images, active))
+    images = judging.draw(mesh, (tile,), (method, which, 2), judged)
+    outputs = judging.forward(mesh, (tile,), (classifier, 2), (images, active))
     said = problems.clean_logits, problems.target, outputs
     worth = judging.worth(mesh, (), method.objective.reading, said)
     return worth, carry.solver.mask

@@ -110,6 +110,27 @@ def test_what_runs_a_few_times_holds_the_network_once(
   assert all(calls == 1 for _, _, calls in tiles)
 
 
+@pytest.mark.parametrize(("draws", "turns"), [(1, 32), (5, 7), (1000, 1)])
+def test_as_many_draws_are_judged_in_a_turn_as_memory_has_room_for(
+  draws, turns, classifier, little_memory, monkeypatch
+):
+  options = {"key": KEY, "targets": None, "image_ids": None, "rows": 3}
+  opened = Session(classifier, IMAGES, METHOD, **options)
+  halves = (np.full((3, 1, *SHAPE[:2], 1), 0.5, np.float32),)
+  expected = opened.observe(halves, step=7, count=32)
+  of_one_draw = 4 * 4 * math.prod(SHAPE)  # float32, three images and one of padding
+  backend = jax.default_backend()
+  monkeypatch.setitem(session._TURN_BYTES, backend, draws * of_one_draw)
+  monkeypatch.setitem(session._JUDGED_DRAWS, backend, 1)
+  seen = little_memory(judging.forward, limit=16)
+  found = opened.observe(halves, step=7, count=32)
+  assert len(seen) == turns
+  for one, other in zip(found, expected, strict=True):
+    assert one.shape[:2] == (3, 32)
+    # Products of 32-bit matrices with other numbers of rows.
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_one_row_that_does_not_fit_is_an_error(little_memory, classifier):
   tiles = little_memory(programs.segment, limit=0)
   with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):

@@ -17,6 +17,7 @@ from cawe_jax.numerics.tiles import (
   fit_tile,
   mean_over_draws,
   stack_draws,
+  stack_images,
   sum_over_tiles,
 )
 
@@ -131,11 +132,17 @@ def test_draws_one_by_one_are_those_of_the_mean(tile):
   values, active = jnp.asarray(VALUES), np.array([True, False, True])
   stacks = [
     stack_draws(
-      each, tile, (values,), KEYS, of_step(first, tile.draws), jnp.asarray(active)
+      each,
+      tile,
+      (values,),
+      KEYS,
+      of_step(first, number * tile.draws),
+      number * tile.draws,
+      jnp.asarray(active),
     )
-    for first in (0, tile.draws)
+    for first, number in ((0, 1), (tile.draws, 3))
   ]
-  found = np.concatenate(stacks, axis=1)
+  found = np.concatenate(stacks, axis=1)[:, : 2 * tile.draws]
   assert found.shape == (3, 2 * tile.draws)
   assert len(np.unique(found[active])) == 4 * tile.draws
   # Sums of some 32-bit numbers, of sines of 100.
@@ -150,7 +157,7 @@ def test_strata_of_a_step_are_even(tile):
   for first in range(0, 16, tile.draws):
     which = of_step(first, tile.draws)
     found = stack_draws(
-      lambda draws: draws.stratum, tile, (), KEYS, which, jnp.ones(3, bool)
+      lambda draws: draws.stratum, tile, (), KEYS, which, tile.draws, jnp.ones(3, bool)
     )
     strata.append(found[:, : 16 - first])
   strata = np.concatenate(strata, axis=1)
@@ -169,7 +176,7 @@ def test_the_stratum_of_one_draw_is_uniform():
   keys = jax.random.split(jax.random.key(1), 4000)
   active = jnp.ones(4000, bool)
   (strata,) = stack_draws(
-    lambda draws: draws.stratum, Tile(4000, 1), (), keys, of_step(0, 1), active
+    lambda draws: draws.stratum, Tile(4000, 1), (), keys, of_step(0, 1), 1, active
   ).T
   assert stats.kstest(strata, "uniform").pvalue > 1e-3
 
@@ -181,12 +188,35 @@ def test_draws_of_different_steps_are_their_own_steps_draws():
     return jax.vmap(jax.vmap(jax.random.uniform))(draws.key), draws.stratum
 
   tile, active = Tile(2, 4), jnp.ones(3, bool)
-  found = stack_draws(seen, tile, (), KEYS, which, active)
+  found = stack_draws(seen, tile, (), KEYS, which, 4, active)
   for column, (step, index) in enumerate(zip(*which, strict=True)):
     one = Which(step[None], index[None])
-    alone = stack_draws(seen, Tile(3, 1), (), KEYS, one, active)
+    alone = stack_draws(seen, Tile(3, 1), (), KEYS, one, 1, active)
     for many, single in zip(found, alone, strict=True):
       np.testing.assert_array_equal(many[:, column], single[:, 0])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6])
+@pytest.mark.parametrize("tile", [Tile(1, 2), Tile(2, 2), Tile(3, 6)])
+def test_only_the_first_of_a_stack_are_asked_about(tile, count):
+  asked = []
+
+  def part(values, stacks):
+    jax.debug.callback(lambda x: asked.append(x.shape[:2]), stacks)
+    return {"sum": values[:, None] + stacks.sum(-1)}
+
+  stacks = np.arange(36, dtype=np.float32).reshape(3, 6, 2)
+  values, active = jnp.asarray(VALUES), jnp.array([True, False, True])
+  found = stack_images(part, tile, (values,), jnp.asarray(stacks), count, active)
+  jax.effects_barrier()
+  expected = np.asarray(VALUES)[:, None] + stacks.sum(-1)
+  # Tiles of draws, times tiles of the two active images.
+  turns = -(-count // tile.draws) * -(-2 // tile.images)
+  assert asked == [tuple(tile[:2])] * turns
+  done = -(-count // tile.draws) * tile.draws
+  np.testing.assert_array_equal(found["sum"][[0, 2], :done], expected[[0, 2], :done])
+  assert not found["sum"][:, done:].any()
+  assert not found["sum"][1].any()
 
 
 def test_what_is_summed_is_traced_once_for_all_calls():

@@ -27,26 +27,35 @@ from cawe_jax.types import Array, Masks
 @split_over_devices
 def draw(
   tile: Tile,
-  everywhere: tuple[BoundMethod, Which],
+  everywhere: tuple[BoundMethod, Which, Array],
   batch: tuple[Problem, Masks, Array],
 ) -> Array:
-  """Obfuscations of B masks, ``[B, D, H, W, C]``."""
-  (method, which), (problems, masks, active) = everywhere, batch
+  """Obfuscations of B masks, ``[B, D, H, W, C]``.
+
+  Everywhere are the method, D draws, and how many of them are wanted.
+  """
+  (method, which, count), (problems, masks, active) = everywhere, batch
   one = functools.partial(objective_.obfuscate, method.objective)
   part = jax.vmap(jax.vmap(one, (None, None, 0)))
-  return stack_draws(part, tile, (problems, masks), problems.key, which, active)
+  data = problems, masks
+  return stack_draws(part, tile, data, problems.key, which, count, active)
 
 
 @split_over_devices
-def forward(tile: Tile, classifier: Classifier, batch: tuple[Array, Array]) -> Array:
-  """What the network says of images ``[B, D, H, W, C]``, ``[B, D, K]``."""
-  images, active = batch
+def forward(
+  tile: Tile, everywhere: tuple[Classifier, Array], batch: tuple[Array, Array]
+) -> Array:
+  """What the network says of images ``[B, D, H, W, C]``, ``[B, D, K]``.
+
+  Everywhere are the network and how many of D are asked about.
+  """
+  (classifier, count), (images, active) = everywhere, batch
 
   def part(images: Array) -> Array:
     outputs = network(classifier, images.reshape(-1, *images.shape[2:]))
     return outputs.reshape(*images.shape[:2], -1)
 
-  return stack_images(part, tile, (images,), active)
+  return stack_images(part, tile, (), images, count, active)
 
 
 @split_over_devices

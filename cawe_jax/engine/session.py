@@ -7,6 +7,7 @@ memory does not suffice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -40,6 +41,9 @@ _SHORT_RUN = 400  # evaluations, of all images of a device
 # Draws of each image in one call that judges masks, if so many rows fit.
 _JUDGED_DRAWS = {"cpu": 2}
 _JUDGED_DRAWS_ELSEWHERE = 8
+# Bytes of the draws that are judged in one turn, all images of a device together.
+_TURN_BYTES = {"cpu": 2**22}
+_TURN_BYTES_ELSEWHERE = 2**28
 
 
 class Session:
@@ -85,29 +89,28 @@ class Session:
     evaluations = method.recipe.num_steps * self.num_draws * self._share()
     is_short = evaluations < _SHORT_RUN
     self._calls = 1 if is_short else _CALLS.get(jax.default_backend(), 1)
-    self._everywhere = NamedSharding(self._mesh, EVERYWHERE)
-    self.classifier = jax.device_put(classifier.settled(batch), self._everywhere)
+    self.classifier = self._copied(classifier.settled(batch))
     self.active = np.arange(self._padded_size()) < self.size
     tile = self._judging_tile(self.rows)
-    shape = tile.images * tile.draws, *batch.shape[1:]
+    self._shape = batch.shape[1:]
+    shape = tile.images * tile.draws, *self._shape
     num_outputs = programs.count_outputs(self.classifier, shape, batch.dtype)
-    bound = method.bind(batch.shape[1:], num_outputs, self.output)
-    self.method = jax.device_put(bound, self._everywhere)
+    bound = method.bind(self._shape, num_outputs, self.output)
+    self.method = self._copied(bound)
     given = checks.check_targets(classifier, targets, self.size)
     wanted = np.full(self.size, -1) if given is None else given
     ids = checks.check_ids(image_ids, batch)
-    self._weights = self.pad(StepWeights(*_weights(method, self.size)))
+    weights = StepWeights(*_weights(method, self.size))
+    self._weights = self._split(self.pad(weights))
     # A copy, which stays as it is when the caller's array changes.
-    self.lagrange_multiplier = np.array(
-      self._weights.weights.lagrange_multiplier[: self.size]
-    )
+    self.lagrange_multiplier = np.array(weights.weights.lagrange_multiplier)
     logits = self._outputs(self.pad(batch))
     checks.check_logits(logits[: self.size], wanted, classifier, method)
     asked = self.pad((batch, wanted.astype(np.int32), ids))
-    images, targets, image_ids = asked
-    to_prepare = ToPrepare(images, logits, targets, image_ids)
+    images, targets, image_ids = self._split(asked)
+    to_prepare = ToPrepare(images, self._split(logits), targets, image_ids)
     self.problems, self.initial_masks = self._run(
-      programs.prepare, (self.method, key), to_prepare
+      programs.prepare, (self.method, self._copied(key)), to_prepare
     )
 
   def batched(self, tree: T) -> T:
@@ -130,17 +133,17 @@ class Session:
     if masks is None:
       masks = self.initial_masks
     else:
-      masks = self.pad(self.checked("initial_masks", masks))
-    active = jax.device_put(self.active)
-    return programs.start(self.method, masks, active)
+      masks = self._split(self.pad(self.checked("initial_masks", masks)))
+    carry = programs.start(self.method, masks, self._split(self.active))
+    return self._split(carry)
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.engine.programs.segment`; the carry stays padded."""
+    everywhere = self.method, self.classifier, self._copied(window)
     batch = self.problems, self._weights, carry
 
     def in_calls(rows: int) -> tuple[Carry, History]:
       tile = fit_tile(rows, self._share(), self.num_draws, self._calls)
-      everywhere = self.method, self.classifier, window
       return self._run(programs.segment, everywhere, batch, tile)
 
     (carry, history), self.rows = halve_rows(in_calls, self.rows)
@@ -148,13 +151,12 @@ class Session:
 
   def assess(self, masks: Masks) -> Assessment:
     """All that is known of masks, on draws that no run sees."""
-    rendered = self.crop(
-      self._run(judging.render, self.method, (self.problems, self.pad(masks)))
-    )
+    batch = self.problems, self._split(self.pad(masks))
+    rendered = self.crop(self._run(judging.render, self.method, batch))
     estimate = self.estimate(masks, Stream.REPORT, NUM_FRESH_DRAWS)
     clean = np.asarray(self.problems.clean_logits)
     masked = self._outputs(self.pad(rendered.masked_image))
-    said = self.crop(self._worth(np.stack([clean, masked], axis=1)))
+    said = self.crop(self._worth(self._split(np.stack([clean, masked], axis=1))))
     penalty, _ = self.penalise(masks)
     return Assessment(
       rendered,
@@ -167,7 +169,7 @@ class Session:
 
   def penalise(self, masks: Masks) -> tuple[np.ndarray, Masks]:
     """Weighted terms that no draw enters, ``[B]``, and their gradients."""
-    batch = self.problems, self._weights.weights, self.pad(masks)
+    batch = self.problems, self._weights.weights, self._split(self.pad(masks))
     return self.crop(self._run(judging.penalise, self.method, batch))
 
   def objective(self, masks: Masks, step: int, count: int) -> np.ndarray:
@@ -180,9 +182,9 @@ class Session:
 
   def evaluate(self, masks: Masks, step: int, count: int) -> tuple[Estimate, Masks]:
     """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
-    number = np.int32(self.num_different(count))
-    everywhere = self.method, self.classifier, np.uint32(step), number
-    batch = self.problems, self.pad(masks), self.active
+    asked = self._copied((np.uint32(step), np.int32(self.num_different(count))))
+    everywhere = self.method, self.classifier, *asked
+    batch = self.problems, *self._split((self.pad(masks), self.active))
 
     def in_calls(rows: int) -> tuple[Estimate, Masks]:
       tile = fit_tile(rows, self._share(), self.num_draws, calls=1)
@@ -194,7 +196,7 @@ class Session:
   def clean_scores(self) -> np.ndarray:
     """What is explained, on the images themselves, ``[B]``."""
     clean = np.asarray(self.problems.clean_logits)[:, None]
-    return self.crop(self._worth(clean)).score[:, 0]
+    return self.crop(self._worth(self._split(clean))).score[:, 0]
 
   def worth(
     self, masks: Masks, which: Which, wanted: np.ndarray | None = None
@@ -231,34 +233,32 @@ class Session:
     which: Which,
     wanted: np.ndarray | None = None,
   ) -> list[T]:
-    """What is said of the draws, a tile's at a time, cropped.
-
-    The last turn repeats a draw where the tile has more.
-    """
+    """What is said of the draws, turn by turn, cropped."""
     active = self.active if wanted is None else self.active & self.pad(wanted)
-    padded = jax.device_put(self.pad(masks), NamedSharding(self._mesh, SPLIT))
+    padded, active = self._split((self.pad(masks), active))
     found: list[T] = []
     done = 0
     while done < len(which.steps):
 
       def of_rows(rows: int, first: int = done) -> T:
         tile = self._judging_tile(rows)
-        return judge(Turn(tile, which, first, padded, active))
+        return judge(Turn(tile, which, first, self._room(tile), padded, active))
 
       result, self.rows = halve_rows(of_rows, self.rows)
       found.append(self.crop(result))
-      done += self._judging_tile(self.rows).draws
+      done += self._room(self._judging_tile(self.rows))
     return found
 
   def _observe(self, turn: Turn) -> tuple[Any, Any]:
     """Images and outputs of a turn's draws."""
-    everywhere = self.method, turn.which
+    which, count = self._copied((turn.which, turn.num_draws))
     batch = self.problems, turn.masks, turn.active
-    images = self._run(judging.draw, everywhere, batch, turn.tile)
-    return images, self._forward(images, turn.active, turn.tile)
+    images = self._run(judging.draw, (self.method, which, count), batch, turn.tile)
+    return images, self._forward(images, turn.active, count, turn.tile)
 
-  def _forward(self, images: Any, active: np.ndarray, tile: Tile) -> Any:
-    return self._run(judging.forward, self.classifier, (images, active), tile)
+  def _forward(self, images: Any, active: Any, count: Any, tile: Tile) -> Any:
+    everywhere = self.classifier, count
+    return self._run(judging.forward, everywhere, (images, active), tile)
 
   def _worth(self, outputs: Any) -> Worth:
     """What padded outputs ``[B, D, K]`` are worth."""
@@ -273,8 +273,9 @@ class Session:
 
     def of_rows(rows: int) -> Any:
       tile = self._judging_tile(rows)
-      stacks = np.repeat(np.asarray(images)[:, None], tile.draws, axis=1)
-      return self._forward(stacks, self.active, tile)
+      stacks = np.repeat(np.asarray(images)[:, None], self._room(tile), axis=1)
+      one = self._copied(np.int32(1))
+      return self._forward(*self._split((stacks, self.active)), one, tile)
 
     outputs, self.rows = halve_rows(of_rows, self.rows)
     return np.asarray(outputs)[:, 0]
@@ -284,13 +285,19 @@ class Session:
 
     Args:
       program: Which.
-      everywhere: Goes to every device.
-      batch: Padded, with a leading axis of images, which is split.
+      everywhere: What every device has, see :meth:`_copied`.
+      batch: What devices have a share of, see :meth:`_split`.
       shapes: The tile that goes through the network at once, where one does.
     """
-    everywhere = jax.device_put(everywhere, self._everywhere)
-    batch = jax.device_put(batch, NamedSharding(self._mesh, SPLIT))
     return program(self._mesh, shapes, everywhere, batch)
+
+  def _copied(self, tree: T) -> T:
+    """On every device."""
+    return jax.device_put(tree, NamedSharding(self._mesh, EVERYWHERE))
+
+  def _split(self, padded: T) -> T:
+    """On the devices, each with its share of the images."""
+    return jax.device_put(padded, NamedSharding(self._mesh, SPLIT))
 
   def num_different(self, count: int) -> int:
     """How many of so many draws differ: 1 where every draw is the same."""
@@ -338,6 +345,13 @@ class Session:
     most = _JUDGED_DRAWS.get(jax.default_backend(), _JUDGED_DRAWS_ELSEWHERE)
     draws = self.num_different(min(rows, most))
     return Tile(min(rows // draws, self._share()), draws)
+
+  def _room(self, tile: Tile) -> int:
+    """How many draws of each image are judged in one turn."""
+    memory = _TURN_BYTES.get(jax.default_backend(), _TURN_BYTES_ELSEWHERE)
+    tiles = memory // (4 * math.prod(self._shape) * self._share() * tile.draws)
+    most = -(-self.num_different(NUM_FRESH_DRAWS) // tile.draws)
+    return tile.draws * max(1, min(tiles, most))
 
 
 def _weights(method: Method, batch: int) -> tuple[Weights, np.ndarray]:

@@ -1,9 +1,9 @@
-"""Finished masks are judged in turns, of as many draws as a tile has."""
+"""Finished masks are judged in turns, of as many draws as memory has room for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -46,25 +46,29 @@ class Turn(NamedTuple):
     tile: What goes through the network at once.
     all: All draws that are judged.
     first: The number of the first of the turn.
+    room: How many there is room for.
     masks: Padded, on the devices.
-    active: Which images are asked about, padded.
+    active: Which images are asked about, padded, on the devices.
   """
 
   tile: Tile
   all: Which
   first: int
+  room: int
   masks: Masks
-  active: np.ndarray
+  active: Any
 
   @property
   def which(self) -> Which:
-    """The turn's draws."""
-    return Which(*map(self.cut, self.all))
-
-  def cut(self, values: np.ndarray) -> np.ndarray:
-    """The turn's of values of all draws; the last repeats itself."""
+    """The turn's draws; the last repeats itself where there is more room."""
     last = len(self.all.steps) - 1
-    return values[np.minimum(self.first + np.arange(self.tile.draws), last)]
+    numbers = np.minimum(self.first + np.arange(self.room), last)
+    return Which(*(values[numbers] for values in self.all))
+
+  @property
+  def num_draws(self) -> np.int32:
+    """How many there are."""
+    return np.int32(min(self.room, len(self.all.steps) - self.first))
 
 
 def joined(parts: Sequence[T], count: int) -> T:

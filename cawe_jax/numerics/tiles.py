@@ -156,21 +156,23 @@ def stack_draws(
   data: tuple,
   keys: Array,
   which: Which,
+  count: Any,
   active: Any,
 ) -> T:
-  """Single draws of each image, as many as a tile has.
+  """Single draws of each image.
 
   Args:
-    part: ``(*data, draws)`` of a tile to values with a leading axis of images; the
-      leaves of :class:`~cawe_jax.types.Draw` are ``[images, draws]``.
+    part: ``(*data, draws)`` of a tile to values ``[images, draws, ...]``; so are the
+      leaves of :class:`~cawe_jax.types.Draw`.
     tile: The shape of a tile.
     data: Pytrees with a leading axis of B images.
     keys: One for each image, ``[B]``.
-    which: The draws; as many as the tile has.
+    which: D draws, a multiple of the tile's.
+    count: As for :func:`stack_images`.
     active: Bool ``[B]``; the other images are not evaluated and get zeros.
 
   Returns:
-    Values with a leading axis B.
+    Values ``[B, D, ...]``.
   """
 
   def of_one(step: Array, index: Array) -> Draw:
@@ -178,31 +180,45 @@ def stack_draws(
     return jax.tree.map(lambda x: x[:, 0], draws)
 
   draws = jax.vmap(of_one, out_axes=1)(*which)
-  return stack_images(part, tile, (*data, draws), active)
+  return stack_images(part, tile, data, draws, count, active)
 
 
-def stack_images(part: Callable[..., T], tile: Tile, data: tuple, active: Array) -> T:
-  """What a function says of images, as many at once as a tile has.
+def stack_images(
+  part: Callable[..., T],
+  tile: Tile,
+  data: tuple,
+  stacks: Any,
+  count: Any,
+  active: Array,
+) -> T:
+  """What a function says of stacks of images, as many at once as a tile has.
 
   Args:
-    part: ``(*data)`` of a tile to values with a leading axis of images.
+    part: ``(*data, stacks)`` of a tile to values ``[images, draws, ...]``.
     tile: The shape of a tile.
     data: Pytrees with a leading axis of B images.
+    stacks: A pytree with leading axes ``[B, D]``; D is a multiple of the
+      tile's draws.
+    count: How many of D are asked about, an int or an int scalar, at least 1. The
+      others get zeros, or what ``part`` says of them.
     active: Bool ``[B]``; the other images are not evaluated and get zeros.
 
   Returns:
-    Values with a leading axis B.
+    Values ``[B, D, ...]``.
   """
 
   def of_tile(*arguments: Any) -> T:
-    return part(*arguments[:-2])  # which draws and which count is all the same
+    *data, stacks, draw, _ = arguments
+    return part(*data, jax.tree.map(lambda x: x[:, draw], stacks))
 
-  def put(images: Array, total: T, new: T) -> T:
-    return jax.tree.map(lambda x, y: x.at[images].set(y), total, new)
+  def put(images: Array, draw: Array, total: T, new: T) -> T:
+    return jax.tree.map(lambda x, y: x.at[images[:, None], draw].set(y), total, new)
 
-  shapes = jax.eval_shape(part, *data)
-  start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  return _over_tiles(of_tile, put, start, tile, data, tile.draws, active)
+  size = active.shape[0], jax.tree.leaves(stacks)[0].shape[1]
+  first = jax.tree.map(lambda x: x[: tile.images], (*data, stacks))
+  shapes = jax.eval_shape(of_tile, *first, jnp.arange(tile.draws), None)
+  start = jax.tree.map(lambda x: jnp.zeros((*size, *x.shape[2:]), x.dtype), shapes)
+  return _over_tiles(of_tile, put, start, tile, (*data, stacks), count, active)
 
 
 def sum_over_tiles(
@@ -221,7 +237,7 @@ def sum_over_tiles(
     active: Bool ``[B]``; the other images are not evaluated and keep their zeros.
   """
 
-  def add(images: Array, total: T, new: T) -> T:
+  def add(images: Array, _: Array, total: T, new: T) -> T:
     # The sums keep their type, whatever a network or a part of a method computes in.
     return jax.tree.map(lambda x, y: x.at[images].add(y.astype(x.dtype)), total, new)
 
@@ -230,7 +246,7 @@ def sum_over_tiles(
 
 def _over_tiles(
   part: Callable[..., T],
-  merge: Callable[[Array, T, T], T],
+  merge: Callable[[Array, Array, T, T], T],
   start: T,
   tile: Tile,
   data: tuple,
@@ -251,7 +267,7 @@ def _over_tiles(
     images = order[jnp.minimum(row, num_active - 1)]
     counts = jnp.outer(row < num_active, draw < count)
     new = part(*jax.tree.map(lambda x: x[images], data), draw, counts)
-    return merge(images, total, new)
+    return merge(images, draw, total, new)
 
   def turn(index: Array, total: T) -> T:
     for call in range(tile.calls):
