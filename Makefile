@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 UV := $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python
 OUT ?= out
 TEST_PROCESSES ?= 2
+# Some machines forbid it; then every process compiles all of JAX's modules by itself.
+unexport PYTHONDONTWRITEBYTECODE
 # What rounding can change: transforms, objectives, noises, searches, attributions.
 NUMBERS := $(addprefix tests/,test_representations.py test_objective.py \
   test_perturbations.py test_solvers.py test_aligned.py test_obfuscations.py \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,19 +61,21 @@ def tidy_compilation_cache() -> None:
   if jax.config.values["jax_compilation_cache_dir"] != str(folder):
     return
   kept = []
-  for path in folder.glob("*"):
-    with contextlib.suppress(OSError):  # Another process may tidy as well.
-      status = path.stat()
-      if status.st_size:
-        kept.append((status.st_mtime, status.st_size, path))
-      else:
-        path.unlink()
+  # There may be tens of thousands, at the start of every command.
+  with os.scandir(folder) as entries:
+    for entry in entries:
+      with contextlib.suppress(OSError):  # Another process may tidy as well.
+        status = entry.stat()
+        if status.st_size:
+          kept.append((status.st_mtime, status.st_size, entry.path))
+        else:
+          os.unlink(entry.path)
   total = sum(size for _, size, _ in kept)
   for _, size, path in sorted(kept):
     if total <= MAX_CACHE_BYTES:
       return
     with contextlib.suppress(OSError):
-      path.unlink()
+      os.unlink(path)
     total -= size
 
 
