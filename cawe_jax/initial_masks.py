@@ -18,7 +18,7 @@ class InitialMask(Part, abc.ABC):
 
   @abc.abstractmethod
   def make(self, key: Key, instance: Instance) -> Mask:
-    """The first mask of one image, float32.
+    """The first mask of one image, float32 in [0, 1].
 
     Args:
       key: The image's own.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, dataclass_transform
 
@@ -26,6 +27,25 @@ def setting(*, default: Any = dataclasses.MISSING) -> Any:
     default: The value where none is given; without it the field must be given.
   """
   return dataclasses.field(default=default, metadata={"static": True})
+
+
+def data(*, default: Any) -> Any:
+  """A field of arrays that has a value where none is given.
+
+  A field of arrays without one needs nothing: ``weights: Any``.
+
+  Args:
+    default: An array, or a pytree of arrays, made once where the module is imported:
+      parts are equal only where they hold the very same arrays.
+
+  Example:
+    >>> STORED = np.linspace(0, 1, 4)
+    >>> class learned(Part):
+    ...   weights: Any = data(default=STORED)
+    >>> learned() == learned(), len(jax.tree.leaves(learned()))
+    (True, 1)
+  """
+  return dataclasses.field(default_factory=lambda: default)
 
 
 def _register(cls: type[Part]) -> None:
@@ -65,7 +85,7 @@ def _data(part: Any) -> list[dataclasses.Field]:
   return [f for f in dataclasses.fields(part) if not f.metadata.get("static")]
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(frozen_default=True, field_specifiers=(setting, data))
 class Part:
   """Base of everything that a method is made of.
 
@@ -73,8 +93,9 @@ class Part:
   like a function, so its name is written like one, as those of Python's own ``range``
   and ``slice`` are (PEP 8 allows it for classes that are used as callables).
 
-  Settings annotated as ``float`` or ``tuple[float, ...]`` become floats, and lists and
-  arrays in settings become tuples, so that ``blur(5)`` and ``blur(5.0)`` are equal.
+  Settings annotated as ``float`` or ``tuple[float, ...]`` become floats, and whole
+  numbers of those annotated as ``int`` become integers. Lists and arrays in settings
+  become tuples. So ``blur(5)`` and ``blur(5.0)`` are equal.
 
   Example:
     >>> class fog(Part):
@@ -189,10 +210,14 @@ def name_of(part: object) -> str:
 
 
 def _canonical(value: Any, annotation: str) -> Any:
-  """Arrays and lists as tuples; where floats are declared, whole numbers as floats."""
+  """Arrays and lists as tuples; whole numbers as floats or integers, as declared."""
   if isinstance(value, np.ndarray | np.generic | jax.Array):
     value = value.tolist()
   if isinstance(value, list | tuple) and type(value) in (list, tuple):
     return tuple(_canonical(x, annotation) for x in value)
-  is_whole = isinstance(value, int) and not isinstance(value, bool)
-  return float(value) if is_whole and "float" in annotation else value
+  if "float" in annotation:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole else value
+  # From text all numbers come as floats.
+  is_whole = isinstance(value, float) and value.is_integer()
+  return int(value) if is_whole and re.search(r"\bint\b", annotation) else value

@@ -101,6 +101,13 @@ def own_sources(options: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
   return found
 
 
+def arrays_sha256(job: Job) -> str | None:
+  """The checksum of the arrays that the parts of a job's method hold, if they do."""
+  if job.settings["ranking"] is not None:
+    return None
+  return make_methods(job)[0].settings().get("arrays_sha256")
+
+
 def make_methods(job: Job) -> list[Method]:
   """The method of every grid point; they differ in data alone.
 

@@ -20,12 +20,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-import cawe_jax as cawe
+from cawe_jax.files.code import library
 from cawe_jax.files.compilation import compile_clock
 from experiments.axes import Job, expand
 from experiments.batches import Decoded, Prediction, decode, partition, predict
 from experiments.building import (
   Network,
+  arrays_sha256,
   check_job,
   load_network,
   own_sources,
@@ -265,9 +266,11 @@ def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:
     "config": {key: value for key, value in own.items() if key not in RUN_ONLY},
     "weights_sha256": {name: weights_sha256(name) for name in classifiers},
     "versions": {
-      "cawe_jax": cawe.__version__,
+      "cawe_jax": library(),
       "jax": jax.__version__,
       "numpy": np.__version__,
     },
   }
-  return identity | {"own_parts": sources} if sources else identity
+  arrays = {job.name: found for job in jobs if (found := arrays_sha256(job))}
+  kept = {"own_parts": sources, "arrays_sha256": arrays}
+  return identity | {name: value for name, value in kept.items() if value}

@@ -157,7 +157,9 @@ def public_functions(module):
 
 @pytest.mark.parametrize("module", TABLE, ids=lambda m: m.__name__)
 def test_the_table_is_complete(module):
-  assert public_functions(module) == TABLE[module].keys()
+  missing = public_functions(module) - TABLE[module].keys()
+  assert not missing, f"give TABLE above a row for each of {sorted(missing)}"
+  assert TABLE[module].keys() <= public_functions(module)
 
 
 @pytest.mark.parametrize("name", [n for n in ROWS if "class_weighted" not in n])

@@ -23,6 +23,7 @@ from cawe_jax import (
 from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
 from cawe_jax.obfuscations import obfuscate
+from cawe_jax.part import setting
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,14 @@ def with_recipe(**options):
   return method(recipe=ADAM._replace(**options))
 
 
+class twice(initial_masks.InitialMask):
+  entry: float = setting()
+
+  def make(self, key, instance):
+    shapes = instance.representation.mask_shapes
+    return tuple(jnp.full(shape, self.entry) for shape in shapes)
+
+
 class short(initial_masks.InitialMask):
   def make(self, key, instance):
     return (np.ones((1, 2, 2, 1), np.float32),)
@@ -124,6 +133,12 @@ BAD_METHODS = {
   ),
   "initial_mask 'short()' returned (float32[1, 2, 2, 1],)": lambda: with_recipe(
     initial_mask=short()
+  ),
+  "initial_mask 'twice(entry=2.0)' has entries outside [0, 1]": lambda: with_recipe(
+    initial_mask=twice(2.0)
+  ),
+  "initial_mask 'twice(entry=nan)' has entries outside [0, 1], or NaN": (
+    lambda: with_recipe(initial_mask=twice(float("nan")))
   ),
   "penalties has two that are called spatial_l1": lambda: method()._replace(
     penalties=(penalties.spatial_l1,) * 2, penalty_weights=(1.0, 1.0)

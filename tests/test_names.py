@@ -36,7 +36,7 @@ def test_every_part_has_a_name(kind):
     if not name.startswith("_")
   }
   # Short names of a setting, such as ones() for constant(1), are functions.
-  assert classes <= table.keys()
+  assert classes <= table.keys(), "a class has no row in cawe_jax/methods/names.py"
   for name in table:
     made = names.parse(kind, table, name + GIVEN.get(name, ""))
     assert isinstance(made, base)
@@ -49,7 +49,8 @@ def test_every_distortion_has_a_name():
     if getattr(value, "__module__", "") == distortions.__name__
     and not name.startswith("_")
   }
-  assert {dashed(name) for name in public.keys() - NAMELESS} == names.DISTORTIONS.keys()
+  named = {dashed(name) for name in public.keys() - NAMELESS}
+  assert named == names.DISTORTIONS.keys(), "see cawe_jax/methods/names.py"
   for name, row in names.DISTORTIONS.items():
     assert row.make is public[name.replace("-", "_")]
 

@@ -13,7 +13,7 @@ from cawe_jax.attribution.attribution import Attribution, PixelAttribution
 from cawe_jax.engine import programs
 from cawe_jax.initial_masks import InitialMask
 from cawe_jax.methods import pixel_rde
-from cawe_jax.part import Part, as_part, setting
+from cawe_jax.part import Part, as_part, data, setting
 from cawe_jax.recipes import fast
 from cawe_jax.representations import pixel
 from cawe_jax.types import Perturbation, Transform
@@ -127,6 +127,33 @@ def test_settings_are_compared_by_value():
   assert first == second
   assert first.name == second.name
   assert solvers.aligned().name == solvers.aligned(outlier=2).name
+
+
+def test_whole_numbers_are_what_a_setting_declares():
+  """From text, as in ``--representation blocks:4``, all numbers come as floats."""
+
+  class blocks(Part):
+    side: int = setting(default=8)
+    sides: tuple[int, ...] = setting(default=())
+    most: int | None = setting(default=None)
+    overlap: float = setting(default=0)
+
+  made = blocks(4.0, [2.0, 3], 5.0, 1)
+  assert made == blocks(4, (2, 3), 5, 1.0)
+  assert made.name == "blocks(side=4, sides=(2, 3), most=5, overlap=1.0)"
+  assert blocks(2.5).side == 2.5  # for the part's own check to refuse
+
+
+def test_arrays_have_a_default_that_is_one_array():
+  stored = np.arange(3.0)
+
+  class learned(Part):
+    weights: Any = data(default=stored)
+
+  assert learned().weights is stored
+  assert learned() == learned()
+  assert learned() != learned(np.arange(3.0))
+  assert jax.tree.leaves(learned())[0] is stored
 
 
 def test_a_program_of_one_class_is_never_run_for_another():

@@ -44,7 +44,7 @@ from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.metrics import Judged, Metric, bounds, measure
-from cawe_jax.metrics.judge import BOUND_NUMBERS
+from cawe_jax.metrics.names import BOUND_NUMBERS
 from cawe_jax.numerics.devices import check_platform
 from cawe_jax.types import Explanation
 

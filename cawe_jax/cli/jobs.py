@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import cawe_jax as cawe
 from cawe_jax.cli import places
 from cawe_jax.cli.console import Messages
 from cawe_jax.cli.networks import Network
 from cawe_jax.cli.parts import own_parts
+from cawe_jax.files.code import library
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import (
   Resize,
@@ -192,7 +192,7 @@ def _request(
     "retain": options.retain,
     "budget": options.budget,
     "seed": options.seed,
-    "cawe_jax": cawe.__version__,
+    "cawe_jax": library(),
   }
   if options.entry is not None:
     request["entry"] = options.entry

@@ -129,9 +129,15 @@ class Session:
     return checks.check_masks(name, masks, shapes)
 
   def start(self, masks: Masks | None = None) -> Carry:
-    """The carry before the first step, from the given masks or the method's own."""
+    """The carry before the first step, from the given masks or the method's own.
+
+    Raises:
+      ValueError: Entries are outside [0, 1].
+    """
     if masks is None:
       masks = self.initial_masks
+      name = self.method.initial_mask.name
+      self.checked(f"initial_mask {name!r}", self.crop(masks))
     else:
       masks = self._split(self.pad(self.checked("initial_masks", masks)))
     carry = programs.start(self.method, masks, self._split(self.active))

@@ -6,7 +6,11 @@ or write a new bundle; nothing else has to know.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from cawe_jax import distortions, penalties, perturbations, recipes, representations
 from cawe_jax.initial_masks import InitialMask
@@ -94,13 +98,30 @@ class Method(NamedTuple):
     )
 
   def settings(self) -> dict[str, Any]:
-    """Every setting, as JSON can hold it."""
+    """Every setting, as JSON can hold it; of arrays that parts hold, one checksum."""
     parts = self._asdict() | {
       "distortion": name_of(self.distortion),
       "penalties": [name_of(penalty) for penalty in self.penalties],
       "recipe": {k: _plain(v) for k, v in self.recipe._asdict().items()},
     }
-    return {key: _plain(value) for key, value in parts.items()}
+    settings = {key: _plain(value) for key, value in parts.items()}
+    arrays = [
+      leaf
+      for part in (*self, *self.penalties, *self.recipe)
+      if isinstance(part, Part)
+      for leaf in jax.tree.leaves(part)
+      if hasattr(leaf, "dtype")
+    ]
+    return settings | ({"arrays_sha256": _checksum(arrays)} if arrays else {})
+
+
+def _checksum(arrays: list[Any]) -> str:
+  """SHA-256 of types, shapes and numbers, in order."""
+  digest = hashlib.sha256()
+  for array in map(np.asarray, arrays):
+    digest.update(f"{array.dtype} {array.shape};".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Parts by name: one table for the shell, the page and the sweeps.
 
-A new part gets a name in all three by one row here. In text, numbers follow a colon:
+A new part gets a name by one row here: the page has methods, perturbations and
+distortions, shell and sweeps have all. In text, numbers follow a colon:
 ``blur:5``, ``constant:0.5``, ``scaled-gaussian:1,1,1,0.5,0.5,0.25``; after
 ``mixture:`` come perturbations, as in ``mixture:adaptive-gaussian,blur:5,zeros``.
 """

@@ -5,7 +5,8 @@ from cawe_jax.metrics.confidence import Bounds, confidence_bounds
 from cawe_jax.metrics.curves import area_under_curve, on_axis
 from cawe_jax.metrics.holding import LAWS, retained_under
 from cawe_jax.metrics.insertion import InsertionDeletion, insertion_deletion
-from cawe_jax.metrics.judge import METRICS, Judged, Metric, NamedMetric, bounds, measure
+from cawe_jax.metrics.judged import Judged, Metric, measure
+from cawe_jax.metrics.names import METRICS, NamedMetric, bounds
 from cawe_jax.metrics.parameter_randomisation import (
   ModelRandomisation,
   model_randomisation,

@@ -14,6 +14,7 @@ from cawe_jax.cli.parts import (
   parse_perturbation,
   parse_representation,
 )
+from cawe_jax.methods.names import REPRESENTATIONS
 
 SOURCE = """
 import functools
@@ -129,7 +130,11 @@ def test_what_has_the_form(text, expected):
     (parse_perturbation, "{}:gap", "needs arguments; .*Perturbation"),
     (parse_perturbation, "{}:broken", "failed with RuntimeError: two$"),
     (parse_representation, "{}:fog", r"returned fog\(\).* must return .*Transform"),
-    (parse_representation, "haar", "allowed: wavelet, pixel, or MODULE:FUNCTION"),
+    (
+      parse_representation,
+      "haar",
+      f"allowed: {', '.join(REPRESENTATIONS)}, or MODULE:FUNCTION",
+    ),
     (parse_distortion, "{}:two", "function of clean_logits, logits, target"),
     (parse_distortion, "{}:fog", "function of clean_logits, logits, target"),
     (parse_distortion, "{}:nameless", "is of type partial, .*write it with def"),

@@ -11,7 +11,7 @@ from shell_runs import QUICK, report_of
 import cawe_jax as cawe
 from cawe_jax import distortions
 from cawe_jax.cli import main
-from cawe_jax.metrics import confidence_bounds, retained
+from cawe_jax.metrics import METRICS, confidence_bounds, retained
 
 pytestmark = pytest.mark.usefixtures("tiny_network", "quick_figures")
 
@@ -148,7 +148,7 @@ def test_bounds_have_the_confidence_asked_for(run, tmp_path):
   [
     (
       "beauty",
-      "metric 'beauty' is unknown; allowed: agreement, bounds, holds, insertion",
+      f"metric 'beauty' is unknown; allowed: {', '.join(METRICS)}, or MODULE:FUNCTION",
     ),
     ("own_metrics:nothing", "has no 'nothing'"),
     ("builtins:isinstance", "must be a function of judged"),

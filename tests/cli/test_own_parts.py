@@ -3,6 +3,7 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 from shell_runs import report_of
 
@@ -108,6 +109,40 @@ def test_parts_of_ones_own(photo, tmp_path, capsys, monkeypatch):
   # Without parts of one's own, the request is as it always was.
   assert main([*quick, "--wavelet=haar", "--levels=2"]) == 0
   assert "own_parts" not in report_of(tmp_path / "out")["request"]
+
+
+LEARNED = """
+import numpy as np
+
+from cawe_jax.initial_masks import InitialMask
+from cawe_jax.part import data
+
+WEIGHTS = np.load("learned.npy")
+
+
+class learned(InitialMask):
+  weights: np.ndarray = data(default=WEIGHTS)
+
+  def make(self, key, instance):
+    shapes = instance.representation.mask_shapes
+    return tuple(np.full(shape, 1, np.float32) * self.weights[0] for shape in shapes)
+"""
+
+
+def test_learned_weights_of_ones_own(photo, tmp_path, capsys, monkeypatch):
+  """Other weights of the same part are another question."""
+  (tmp_path / "learned_start.py").write_text(LEARNED)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  found = []
+  for weight in (0.5, 0.5, 0.75):
+    np.save("learned.npy", np.float32([weight]))
+    monkeypatch.delitem(sys.modules, "learned_start", raising=False)
+    make_part.cache_clear()  # as in a process of its own
+    quick = ["explain", "photo.png", "--out=out", "--steps=2", "--draws=2"]
+    assert main([*quick, "--initial-mask=learned_start:learned"]) == 0
+    found.append("finished before" in capsys.readouterr().err)
+  assert found == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tiny import get_config, make_classifier
 
 import cawe_jax as cawe
 from cawe_jax.files.images import image_id
+from cawe_jax.methods import Method
 from cawe_jax.methods.presets import preset
 from cawe_jax.samples import sample_path
 from configs import common
@@ -243,6 +244,23 @@ def test_an_edited_function_of_ones_own_is_refused(
   ) as e:
     open_sweep(config, tmp_path / "run")
   assert config[part][name] in str(e.value)
+
+
+@pytest.mark.parametrize("what", ["arrays", "library"])
+def test_other_arrays_or_another_library_are_refused(what, tmp_path, monkeypatch):
+  """A fork changes weights or a formula, and neither name nor version."""
+  config = get_config()
+  arrays = {"arrays_sha256": "one"} if what == "arrays" else {}
+  monkeypatch.setattr(Method, "settings", lambda method: arrays)
+  open_sweep(config, tmp_path / "run")
+  open_sweep(config, tmp_path / "run")
+  if what == "arrays":
+    arrays["arrays_sha256"] = "other"
+  else:
+    monkeypatch.setattr(sweep_, "library", lambda: "0.1.0, code 0")
+  words = {"arrays": "arrays_sha256", "library": "versions.cawe_jax"}
+  with pytest.raises(ValueError, match=words[what]):
+    open_sweep(config, tmp_path / "run")
 
 
 def write_photographs(folder, names):

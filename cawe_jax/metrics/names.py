@@ -1,88 +1,27 @@
-"""Metrics that have a name: numbers for each explanation of a batch.
+"""Metrics that have a name.
 
-A metric with a name is a function of what is judged, :class:`Judged`, that returns
-numbers by name. Shell (``--metric``) and sweeps (``config.metrics``) have theirs from
-:data:`METRICS`; a new one is its own file in this folder and one row here.
+Shell (``--metric``) and sweeps (``config.metrics``) have theirs from :data:`METRICS`.
+A new one is a function of :class:`~cawe_jax.metrics.Judged`, which is in ``judged.py``,
+in a file of its own in this folder, and one row here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from cawe_jax.classifiers.classifier import Classifier
-from cawe_jax.methods.contracts import in_one_line
 from cawe_jax.metrics.confidence import confidence_bounds
 from cawe_jax.metrics.curves import area_under_curve
 from cawe_jax.metrics.holding import retained_under
 from cawe_jax.metrics.insertion import insertion_deletion
+from cawe_jax.metrics.judged import Judged, Metric
 from cawe_jax.metrics.pixel_space import pixel_map
 from cawe_jax.metrics.ranks import MaskFn, keep, randomise
 from cawe_jax.metrics.rate_distortion import rate_distortion_curve
 from cawe_jax.metrics.retention import judging_method, retained
 from cawe_jax.representations import pixel
-from cawe_jax.types import (
-  Array,
-  Distortion,
-  Images,
-  Key,
-  Perturbation,
-  Relevance,
-  Transform,
-)
-
-
-class Judged(NamedTuple):
-  """Explanations of B images, and all that a metric may want to know of them.
-
-  Attributes:
-    classifier: The network.
-    images: ``[B, H, W, C]``, float in [0, 1].
-    relevance: ``Explanation.mask``, or what an attribution returns, ``[B, ...]`` per
-      leaf.
-    transform: The representation of its entries.
-    perturbation: What replaced masked entries in the search; None for an attribution,
-      where a metric takes adaptive Gaussian noise.
-    targets: The class of each image, ``[B]``.
-    key: The key from which a metric draws its noise.
-    image_ids: As for :func:`cawe_jax.explain`, or None.
-    distortion: What the search kept from changing; None for an attribution, where a
-      metric takes the change of the target's probability.
-  """
-
-  classifier: Classifier
-  images: Images
-  relevance: Relevance
-  transform: Transform
-  perturbation: Perturbation | None
-  targets: Array
-  key: Key
-  image_ids: Any = None
-  distortion: Distortion | None = None
-
-  @property
-  def subject(self) -> tuple[Classifier, Images, Relevance, Transform]:
-    """What metrics of this package take by position, all in the same order."""
-    return self.classifier, self.images, self.relevance, self.transform
-
-  @property
-  def alike(self) -> dict[str, Any]:
-    """What metrics of this package take by keyword, all in the same way."""
-    return {"key": self.key, "targets": self.targets, "image_ids": self.image_ids}
-
-
-class Metric(Protocol):
-  """A number, or several, for each explanation, whatever else is in the batch."""
-
-  def __call__(self, judged: Judged, /) -> Mapping[str, Array]:
-    """``[B]`` real numbers by name; NaN where a number has no meaning.
-
-    Args:
-      judged: Explanations of B images.
-    """
-    ...
+from cawe_jax.types import Array
 
 
 class NamedMetric(NamedTuple):
@@ -214,65 +153,3 @@ METRICS: dict[str, NamedMetric] = {
     "The change while entries are kept or replaced", rate_distortion
   ),
 }
-
-
-def measure(metrics: Mapping[str, Metric], judged: Judged) -> dict[str, np.ndarray]:
-  """The numbers of several metrics.
-
-  Args:
-    metrics: Metrics by the names that errors call them.
-    judged: Explanations of B images.
-
-  Returns:
-    All their numbers, float64 ``[B]`` each.
-
-  Raises:
-    ValueError: A metric fails, or returns something else than numbers for each image,
-      or a number that another one returned.
-
-  Example:
-    >>> import jax, jax.numpy as jnp
-    >>> linear = lambda w, images: images.reshape(len(images), -1) @ w
-    >>> judged = Judged(
-    ...   Classifier(linear, jnp.eye(4, 2), 2),
-    ...   np.ones((1, 2, 2, 1), np.float32),
-    ...   (np.ones((1, 1, 2, 2, 1), np.float32),),
-    ...   pixel(),
-    ...   None,
-    ...   np.array([0]),
-    ...   jax.random.key(0),
-    ... )
-    >>> measure({"agreement": agreement}, judged)["retained_agreement"].tolist()
-    [1.0]
-  """
-  numbers: dict[str, np.ndarray] = {}
-  for name, metric in metrics.items():
-    try:
-      found = metric(judged)
-    except ValueError:
-      raise
-    except Exception as error:
-      raise ValueError(f"metric {name!r} failed with {in_one_line(error)}") from error
-    if not isinstance(found, Mapping):
-      raise ValueError(
-        f"metric {name!r} returned a {type(found).__name__}; it must return a "
-        "dictionary of numbers"
-      )
-    for key, values in found.items():
-      if key in numbers:
-        raise ValueError(f"metric {name!r}: {key!r} is already another metric's number")
-      numbers[key] = _numbers(name, key, values, len(judged.images))
-  return numbers
-
-
-def _numbers(name: str, key: str, values: Any, batch: int) -> np.ndarray:
-  try:
-    array = np.asarray(values, np.float64)
-  except (TypeError, ValueError):
-    array = np.empty(0)
-  if array.shape != (batch,):
-    raise ValueError(
-      f"metric {name!r} returned {values!r:.80} for {key!r}; it must be {batch} "
-      "numbers, one for each image"
-    )
-  return array
