@@ -39,7 +39,7 @@ playground: $(STAMP) ## the interactive article, in the browser
 	@$(BIN)/cawe playground
 
 test: $(STAMP) ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not browser" -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not browser" -n $(TEST_PROCESSES) --dist worksteal
 
 test-rounding: $(STAMP) ## the fast tests of numbers, rounded as an older processor does
 	$(if $(filter x86_64,$(shell uname -m)),\
@@ -50,7 +50,7 @@ test-rounding: $(STAMP) ## the fast tests of numbers, rounded as an older proces
 test-slow: $(STAMP) ## parity with PyTorch and whole runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m "slow and not browser" \
-	  -n $(TEST_PROCESSES) --dist loadfile --durations=20
+	  -n $(TEST_PROCESSES) --dist worksteal --durations=20
 
 test-browser: $(STAMP) ## the playground in a real browser, and behind nginx (installs both on Debian)
 	@{ command -v chromium && command -v nginx; } >/dev/null \

@@ -110,6 +110,15 @@ def key():
   return jax.random.key(0)
 
 
+@pytest.fixture
+def quickly_compiled():
+  """For slow tests whose programs run once or twice, which are not worth compiling."""
+  before = jax.config.read("jax_disable_most_optimizations")
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", before)
+
+
 def two_layers(params, images):
   first, second = params
   hidden = jax.numpy.tanh(images.reshape(len(images), -1) @ first)

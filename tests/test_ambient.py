@@ -164,6 +164,7 @@ def test_the_callers_choices_change_nothing_but_rounding(choice, classifier, exp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quickly_compiled")
 def test_without_compilation(classifier):
   # A single draw and a single step, each operation by itself.
   black = perturbations.zeros()

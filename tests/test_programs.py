@@ -20,7 +20,7 @@ def classifier(make_tiny_classifier):
 
 
 SEARCH = ["prepare", "start", "segment"]
-JUDGEMENT = ["render", "penalise", "draw", "worth", "forward", "evaluate"]
+JUDGEMENT = ["render", "penalise", "draw", "worth", "forward"]
 
 
 def test_these_programs_are_compiled_and_nothing_beside(classifier):
@@ -88,8 +88,8 @@ def test_the_whole_solver_exports_for_all_platforms():
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
     carry = programs.start(method, masks, active)
-    window = programs.Window(*map(jnp.int32, (0, 10, 10, 2)))
-    carry, _ = programs.segment(
+    window = programs.Window.of(0, 10, 10, 2)
+    carry, *_ = programs.segment(
       mesh, (tile,), (method, classifier, window), (problems, step_weights, carry)
     )
     which = Which(*2 * [jnp.arange(tile.draws, dtype=jnp.uint32)])

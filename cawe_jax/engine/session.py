@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding
 
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine import checks, judging, programs
-from cawe_jax.engine.programs import Carry, StepWeights, ToPrepare, Window
+from cawe_jax.engine.programs import Carry, LastStep, StepWeights, ToPrepare, Window
 from cawe_jax.engine.turns import NUM_FRESH_DRAWS, Assessment, Turn, joined, mean
 from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.devices import EVERYWHERE, SPLIT, halve_rows, local_mesh
@@ -145,15 +145,25 @@ class Session:
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.engine.programs.segment`; the carry stays padded."""
+    carry, history, _ = self._advance(carry, window)
+    return carry, self.crop(history)
+
+  def evaluate(self, masks: Masks, step: int, count: int) -> LastStep:
+    """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
+    window = Window.of(step, step + 1, 2**32 - 1, self.num_different(count))
+    _, _, found = self._advance(self.start(masks), window)
+    return self.crop(found)
+
+  def _advance(self, carry: Carry, window: Window) -> tuple[Carry, History, LastStep]:
     everywhere = self.method, self.classifier, self._copied(window)
     batch = self.problems, self._weights, carry
 
-    def in_calls(rows: int) -> tuple[Carry, History]:
+    def in_calls(rows: int) -> tuple[Carry, History, LastStep]:
       tile = fit_tile(rows, self._share(), self.num_draws, self._calls)
       return self._run(programs.segment, everywhere, batch, tile)
 
-    (carry, history), self.rows = halve_rows(in_calls, self.rows)
-    return carry, self.crop(history)
+    result, self.rows = halve_rows(in_calls, self.rows)
+    return result
 
   def assess(self, masks: Masks) -> Assessment:
     """All that is known of masks, on draws that no run sees."""
@@ -185,19 +195,6 @@ class Session:
   def estimate(self, masks: Masks, step: int, count: int) -> Estimate:
     """Means over ``count`` draws of a step, or over the one that they all are."""
     return mean(self.worth(masks, self._of_step(step, count)))
-
-  def evaluate(self, masks: Masks, step: int, count: int) -> tuple[Estimate, Masks]:
-    """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
-    asked = self._copied((np.uint32(step), np.int32(self.num_different(count))))
-    everywhere = self.method, self.classifier, *asked
-    batch = self.problems, *self._split((self.pad(masks), self.active))
-
-    def in_calls(rows: int) -> tuple[Estimate, Masks]:
-      tile = fit_tile(rows, self._share(), self.num_draws, calls=1)
-      return self._run(judging.evaluate, everywhere, batch, tile)
-
-    result, self.rows = halve_rows(in_calls, self.rows)
-    return self.crop(result)
 
   def clean_scores(self) -> np.ndarray:
     """What is explained, on the images themselves, ``[B]``."""

@@ -208,7 +208,7 @@ def _iterate(
   parts: list[History] = []
   for start in range(0, num_steps, length):
     stop = min(start + length, num_steps)
-    window = Window(*map(np.int32, (start, stop, num_steps, session.num_draws)))
+    window = Window.of(start, stop, num_steps, session.num_draws)
     before = session.crop(carry.active)
     carry, part = session.segment(carry, window)
     parts.append(_shorten(part, stop - start))

@@ -106,7 +106,7 @@ def segment_of_steps(
   )
   carry = session.start()
   steps = max(1, min(SEGMENT_STEPS, 32 // recipe.num_draws))
-  window = Window(*map(np.int32, (0, steps, recipe.num_steps, recipe.num_draws)))
+  window = Window.of(0, steps, recipe.num_steps, recipe.num_draws)
   evaluations = steps * recipe.num_draws * len(images)
   return lambda: session.segment(carry, window), evaluations
 

@@ -101,11 +101,11 @@ def _measure(draws: int, size: int, batch: int, levels: int) -> dict[str, Any]:
     rows=None,
   )
   carry = session.start()
-  window = Window(*map(np.int32, (0, 1, recipe.num_steps, draws)))
+  window = Window.of(0, 1, recipe.num_steps, draws)
   session.segment(carry, window)
   start = time.time() - float(os.environ["CALLED"])
   steps = max(1, STEPS * 2 // draws)
-  window = window._replace(stop=np.int32(steps))
+  window = window._replace(stop=np.uint32(steps))
   seconds = []
   for _ in range(3):
     before = time.perf_counter()
