@@ -68,7 +68,7 @@ def test_weights_of_a_part_are_arguments_held_once(classifier, seen):
   found = run(classifier, completion(weights(0)))
   other = run(classifier, completion(weights(1)))
   assert not np.array_equal(found.mask[0], other.mask[0])
-  (program, arguments), _ = seen
+  program, arguments = seen[0]
   lowered = program.lower(*arguments)
   constants = re.findall(r'dense<"0x([0-9A-Fa-f]*)"', lowered.as_text())
   assert max((len(hexadecimal) // 2 for hexadecimal in constants), default=0) < 1e5

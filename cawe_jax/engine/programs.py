@@ -194,7 +194,8 @@ def segment(
   names = _penalty_names(method)
   history = History(blank, blank, blank, blank, dict.fromkeys(names, blank))
   nothing = jax.tree.map(jnp.zeros_like, carry.solver.mask)
-  last = LastStep(Estimate(*[jnp.zeros(size)] * len(Estimate._fields)), nothing)
+  none = jnp.zeros(size, jnp.float32)
+  last = LastStep(Estimate(*[none] * len(Estimate._fields)), nothing)
   state = carry, history, last
 
   def body(
@@ -206,7 +207,7 @@ def segment(
       method, tile, classifier, problems, step_weights, window, step, carry
     )
     written = jax.tree.map(lambda h, r: h.at[:, index].set(r), history, record)
-    return carry, written, last
+    return carry, written, jax.tree.map(lambda x, y: x.astype(y.dtype), last, state[2])
 
   return jax.lax.fori_loop(np.uint32(0), window.stop - window.start, body, state)
 

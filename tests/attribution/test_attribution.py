@@ -209,7 +209,7 @@ BAD_FACTORIES = {
     attribution.integrated_gradients(baseline=np.full((2, 2, 1), 2.0))
   ),
   "baseline is nan": lambda: attribution.integrated_gradients(baseline=float("nan")),
-  "num_samples is 2.0": lambda: attribution.smooth_grad(2.0),
+  "num_samples is 2.5": lambda: attribution.smooth_grad(2.5),
   "sigma is -0.1": lambda: attribution.smooth_grad(sigma=-0.1),
   "num_samples is 1; it must be an integer from 2 to": lambda: attribution.var_grad(1),
   "epsilon is -1": lambda: attribution.lrp(epsilon=-1),
