@@ -169,6 +169,29 @@ def test_evaluations_are_cropped_to_the_batch(classifier):
   assert np.all(other.distortion != estimate.distortion)
 
 
+@pytest.mark.parametrize("step", [7, Stream.CHECK, Stream.EXCHANGE])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_the_gradient_is_the_slope_of_the_mean_on_the_same_draws(
+  step, rows, classifier
+):
+  """The steps' program gives it; the network by itself gives the differences."""
+  opened = open_session(classifier, METHOD, rows=rows)
+  rng = np.random.default_rng(0)
+  masks = (rng.uniform(0.3, 0.7, (3, 1, *SHAPE[:2], 1)).astype(np.float32),)
+  estimate, (slope,) = opened.evaluate(masks, step, 6)
+  same = opened.estimate(masks, step, 6)
+  for ours, theirs in zip(estimate, same, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+  # Along the gradient, by a hundredth: the curvature is of the third order there, and
+  # 32 bits round a distortion of 0.1 to 1e-8.
+  size = np.sqrt((slope**2).sum((1, 2, 3, 4), keepdims=True))
+  ahead, behind = (
+    opened.estimate((masks[0] + sign * 0.01 * slope / size,), step, 6).distortion
+    for sign in (1, -1)
+  )
+  np.testing.assert_allclose((ahead - behind) / 0.02, size.ravel(), rtol=1e-2)
+
+
 def test_the_network_is_not_asked_about_images_that_are_not_wanted(classifier):
   asked = []
 
@@ -225,9 +248,9 @@ def test_values_are_what_lies_above_the_images_own(classifier):
   np.testing.assert_allclose(value, found.history.distortion[:, 0] - own, atol=1e-6)
 
 
-def open_session(classifier, method, images=IMAGES):
+def open_session(classifier, method, images=IMAGES, rows=1):
   return Session(
-    classifier, images, method, key=KEY, targets=None, image_ids=None, rows=1
+    classifier, images, method, key=KEY, targets=None, image_ids=None, rows=rows
   )
 
 
