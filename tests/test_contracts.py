@@ -238,6 +238,25 @@ def test_contract(name, shape):
     assert_close(together(batched(data)), batched(results))
 
 
+@pytest.mark.parametrize("name", ["adam", "aligned", "projected"])
+def test_a_solver_hands_on_what_the_oracle_said_of_the_masks_before(name):
+  part = TABLE[solvers][name].make()
+  masks = (jnp.full((2, 1, 3, 3, 1), 0.5), jnp.full((2, 3, 2, 2, 1), 0.25))
+  asked = []
+
+  def oracle(masks):
+    asked.append(masks)
+    value = jnp.float32([len(asked), 2])
+    slopes = jax.tree.map(lambda leaf: leaf + len(asked), masks)
+    return solvers.Evaluation(value, slopes, slopes, value, slopes, report="said")
+
+  _, evaluation = part.step(oracle, part.init(masks), jnp.float32([0.1, 0.1]))
+  jax.tree.map(np.testing.assert_array_equal, asked[0], masks)
+  expected = jax.tree.map(lambda leaf: leaf + 1, masks)
+  jax.tree.map(np.testing.assert_array_equal, evaluation.gradient, expected)
+  assert evaluation.report == "said"
+
+
 def check_keys(row, first, second):
   if not row.is_random:
     jax.tree.map(np.testing.assert_array_equal, first, second)

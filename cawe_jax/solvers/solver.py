@@ -82,7 +82,8 @@ class Solver(Part, abc.ABC):
       step_size: The step size of each image, ``[B]``.
 
     Returns:
-      The new state, and the evaluation of the masks before the step.
+      The new state, and the evaluation of the masks before the step, unchanged: the
+      history and the check of optimality read it.
     """
 
 
