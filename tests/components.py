@@ -15,6 +15,8 @@ from cawe_jax.representations import pixel, wavelet
 from cawe_jax.types import Masked
 
 SHAPES = [(17, 22, 3), (16, 16, 1)]
+# What a name cannot do without.
+GIVEN = {"constant": ":0.5", "scaled-gaussian": ":1,0.5"}
 NUM_CLASSES = 4
 
 
@@ -22,8 +24,6 @@ class Row(NamedTuple):
   make: Callable
   run: Callable
   data: Callable
-  # Whether another key gives another result.
-  is_random: bool = False
 
 
 def representation(shape):
@@ -165,12 +165,16 @@ def penalty(make, run=run_penalty):
   return Row(make, run, data_of_penalty)
 
 
-def perturbation(make, is_random=False):
-  return Row(make, run_perturbation, data_of_perturbation, is_random)
+def perturbation(make):
+  return Row(make, run_perturbation, data_of_perturbation)
 
 
-def initial_mask(make, is_random=False):
-  return Row(make, run_initial_mask, data_of_initial_mask, is_random)
+def initial_mask(make):
+  return Row(make, run_initial_mask, data_of_initial_mask)
+
+
+def representation_row(make):
+  return Row(make, run_representation, data_of_representation)
 
 
 def schedule(make):

@@ -1,6 +1,7 @@
 """What every component keeps, whoever wrote it: one table, the same tests for all.
 
-A new component is one row here. ``make`` makes it, ``run`` uses it on data (a pytree of
+A part that has a name is in it by its row in ``cawe_jax.methods.names``; any other
+component is one row here. ``make`` makes it, ``run`` uses it on data (a pytree of
 arrays, of which ``data`` draws one for an image shape), so that the tests can compile,
 batch and differentiate it without knowing what it is.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 from components import (
+  GIVEN,
   SHAPES,
   Row,
   data_of_initial_mask,
@@ -26,11 +28,11 @@ from components import (
   initial_mask,
   penalty,
   perturbation,
+  representation_row,
   run_blur,
   run_hard_rate,
   run_per_image,
   run_project,
-  run_representation,
   run_statistics,
   run_stopping,
   run_uniform,
@@ -48,22 +50,31 @@ from cawe_jax import (
   solvers,
   stopping,
 )
+from cawe_jax.methods import names
 from cawe_jax.part import Part, as_part
-from cawe_jax.representations import pixel, wavelet
+from cawe_jax.representations import wavelet
 
 SGD = optax.sgd(1.0)
+
+
+def named(kind, table, row):
+  """Rows of all parts that have a name, as text makes them."""
+
+  def made(text):
+    return lambda: names.parse(kind, table, text)
+
+  return {
+    name.replace("-", "_"): row(made(name + GIVEN.get(name, ""))) for name in table
+  }
+
+
+# What stands beside `named` has other settings than by default, or no name.
 TABLE = {
   distortions: {
-    "label_squared_error": distortion(given(distortions.label_squared_error)),
-    "automatic": distortion(given(distortions.automatic)),
-    "lost_share": distortion(given(distortions.lost_share)),
-    "maximise_label": distortion(given(distortions.maximise_label)),
-    "maximise_probability": distortion(given(distortions.maximise_probability)),
-    "l2": distortion(given(distortions.l2)),
-    "squared_l2": distortion(given(distortions.squared_l2)),
-    "kl": distortion(given(distortions.kl)),
-    "reverse_kl": distortion(given(distortions.reverse_kl)),
-    "logit_l2": distortion(given(distortions.logit_l2)),
+    **{
+      name.replace("-", "_"): distortion(given(row.make))
+      for name, row in names.DISTORTIONS.items()
+    },
     "class_weighted_l2": distortion(
       lambda: distortions.class_weighted_l2((1.0, 0.0, 2.0, 1.0))
     ),
@@ -76,18 +87,9 @@ TABLE = {
     "total_variation": penalty(given(penalties.total_variation)),
   },
   perturbations: {
-    "adaptive_gaussian": perturbation(perturbations.adaptive_gaussian, is_random=True),
-    "adaptive_uniform": perturbation(perturbations.adaptive_uniform, is_random=True),
-    "scaled_gaussian": perturbation(
-      lambda: perturbations.scaled_gaussian((1.0, 0.5)), is_random=True
-    ),
-    "standard_normal": perturbation(perturbations.standard_normal, is_random=True),
-    "zeros": perturbation(perturbations.zeros),
-    "constant": perturbation(lambda: perturbations.constant(0.25)),
-    "mean": perturbation(perturbations.mean),
+    **named("perturbation", names.PERTURBATIONS, perturbation),
     "blur": perturbation(lambda: perturbations.blur(3.0)),
     "infill": perturbation(lambda: perturbations.infill(grey_inpainter)),
-    "mixture": perturbation(perturbations.mixture, is_random=True),
     "statistics": Row(
       given(perturbations.statistics), run_statistics, data_of_representation
     ),
@@ -96,21 +98,14 @@ TABLE = {
     ),
   },
   representations: {
-    "pixel": Row(pixel, run_representation, data_of_representation),
-    "wavelet": Row(
+    **named("representation", names.REPRESENTATIONS, representation_row),
+    "wavelet": representation_row(
       lambda: wavelet("db2", levels=1, mode="symmetric"),
-      run_representation,
-      data_of_representation,
     ),
   },
   initial_masks: {
-    "constant": initial_mask(lambda: initial_masks.constant(0.5)),
-    "ones": initial_mask(initial_masks.ones),
-    "zeros": initial_mask(initial_masks.zeros),
-    "random": initial_mask(initial_masks.random, is_random=True),
-    "uniform": Row(
-      given(initial_masks.uniform), run_uniform, data_of_initial_mask, True
-    ),
+    **named("initial mask", names.INITIAL_MASKS, initial_mask),
+    "uniform": Row(given(initial_masks.uniform), run_uniform, data_of_initial_mask),
   },
   schedules: {
     "constant": schedule(schedules.constant),
@@ -158,8 +153,7 @@ def public_functions(module):
 @pytest.mark.parametrize("module", TABLE, ids=lambda m: m.__name__)
 def test_the_table_is_complete(module):
   missing = public_functions(module) - TABLE[module].keys()
-  assert not missing, f"give TABLE above a row for each of {sorted(missing)}"
-  assert TABLE[module].keys() <= public_functions(module)
+  assert not missing, f"TABLE above, or a table of names, lacks {sorted(missing)}"
 
 
 @pytest.mark.parametrize("name", [n for n in ROWS if "class_weighted" not in n])
@@ -181,6 +175,8 @@ def batched(data):
   return jax.tree.map(lambda *xs: jnp.stack(xs), *data)
 
 
+# Other keys must give other masks; of perturbations each says so itself.
+DRAWN = ("initial_masks.random", "initial_masks.uniform")
 # What knows no image is tested with one shape.
 SHAPELESS = ("distortions.", "schedules.", "stopping.", "solvers.per_image")
 CASES = [
@@ -227,9 +223,10 @@ def test_contract(name, shape):
 
   if "key" in data[0]:
     other, _ = compiled(parts[0], data[0] | {"key": data[1]["key"]})
-    check_keys(row, results[0], other)
+    depends = check_keys(results[0], other)
     if name.startswith("perturbations."):
-      assert row.make().is_random == row.is_random
+      assert row.make().is_random == depends
+    assert depends or name not in DRAWN
 
   if shape == SHAPES[0]:  # another shape would compile all of it again
     component = row.make()
@@ -257,15 +254,16 @@ def test_a_solver_hands_on_what_the_oracle_said_of_the_masks_before(name):
   assert evaluation.report == "said"
 
 
-def check_keys(row, first, second):
-  if not row.is_random:
-    jax.tree.map(np.testing.assert_array_equal, first, second)
-    return
-  for a, b in zip(first, second, strict=True):
-    a, b = np.ravel(a), np.ravel(b)
+def check_keys(first, second):
+  """Whether results of two keys differ; then they are independent."""
+  pairs = [(np.ravel(a), np.ravel(b)) for a, b in zip(first, second, strict=True)]
+  if all(np.array_equal(a, b) for a, b in pairs):
+    return False
+  for a, b in pairs:
     # The correlation of n independent pairs has standard error 1 / sqrt(n).
     assert abs(np.corrcoef(a, b)[0, 1]) < 5 / len(a) ** 0.5
     assert len(np.intersect1d(a, b)) < len(a) / 10
+  return True
 
 
 def test_components_made_from_other_arguments_differ():

@@ -4,6 +4,7 @@ import inspect
 import itertools
 
 import pytest
+from components import GIVEN
 
 from cawe_jax import distortions, initial_masks, perturbations, representations
 from cawe_jax.initial_masks import InitialMask
@@ -16,8 +17,6 @@ KINDS = {
   "representation": (names.REPRESENTATIONS, representations, Transform),
   "initial mask": (names.INITIAL_MASKS, initial_masks, InitialMask),
 }
-# One number for each that the name cannot do without.
-GIVEN = {"constant": ":0.5", "scaled-gaussian": ":1,0.5"}
 # Parts of numbers for each class, which no text could give.
 NAMELESS = {"class_weighted_l2"}
 
