@@ -25,7 +25,6 @@ from cawe_jax.samples import sample_path
 # The small networks are unsure of their classes, and few steps empty some masks.
 pytestmark = [
   pytest.mark.slow,
-  pytest.mark.usefixtures("quickly_compiled"),
   pytest.mark.filterwarnings("ignore::cawe_jax.EmptyMaskWarning"),
 ]
 GUIDE = Path(__file__).parent.parent / "docs" / "guides" / "classifiers.md"

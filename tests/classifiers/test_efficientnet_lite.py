@@ -121,7 +121,6 @@ def test_scaled_stages(width, depth, features, repeats):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", [f"efficientnet-lite{i}" for i in range(3)])
 def test_live_torch(name):
   torch = pytest.importorskip("torch")

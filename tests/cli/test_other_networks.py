@@ -19,7 +19,7 @@ from cawe_jax.cli import main
 torch = pytest.importorskip("torch")
 oracles = importlib.import_module("experiments.oracles")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+pytestmark = pytest.mark.slow
 
 NETWORKS = {
   "mobilenet_v3_small": "torchvision",
