@@ -55,20 +55,22 @@ def _register(cls: type[Part]) -> None:
   structure if their settings are equal. A program of one part was then, now and then,
   run for another (of 3,000 classes without settings, a sixth).
   """
-  data, settings = (tuple(f.name for f in fields(cls)) for fields in (_data, _settings))
+  inner, settings = (
+    tuple(f.name for f in fields(cls)) for fields in (_data, _settings)
+  )
 
   def children(part: Part) -> tuple[Any, ...]:
-    return tuple(getattr(part, name) for name in data)
+    return tuple(getattr(part, name) for name in inner)
 
   def structure(part: Part) -> tuple[Any, ...]:
     return tuple(getattr(part, name) for name in settings)
 
   def with_keys(part: Part) -> tuple[Any, tuple[Any, ...]]:
-    keys = map(jax.tree_util.GetAttrKey, data)
+    keys = map(jax.tree_util.GetAttrKey, inner)
     return tuple(zip(keys, children(part), strict=True)), structure(part)
 
   def make(values: tuple[Any, ...], children: Iterable[Any]) -> Part:
-    given = (*zip(settings, values, strict=True), *zip(data, children, strict=True))
+    given = (*zip(settings, values, strict=True), *zip(inner, children, strict=True))
     return cls(**dict(given))
 
   def flatten(part: Part) -> tuple[Any, tuple[Any, ...]]:

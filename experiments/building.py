@@ -14,8 +14,8 @@ from cawe_jax.classifiers.registry import RANDOM, classifier_info
 from cawe_jax.cli.imports import names_function, source_of
 from cawe_jax.cli.networks import num_outputs_of, own_classifier
 from cawe_jax.cli.wishes import make_method
+from cawe_jax.files.checksums import arrays_sha256, sha256
 from cawe_jax.files.images import Resize
-from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
 from experiments.axes import Job
 from experiments.rankings import parse_ranking
@@ -71,10 +71,14 @@ def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
 
 
 def weights_sha256(text: str) -> str | None:
-  """The checksum of the file that a setting ``classifier`` names, if it names one."""
+  """The checksum of the weights' file that a setting ``classifier`` names.
+
+  Of a function of one's own, that of the arrays that it returns; None for a package's.
+  """
   name, _, weights = text.partition("=")
-  is_file = weights and weights != RANDOM and ":" not in name
-  return sha256(weights) if is_file else None
+  if ":" in name:
+    return arrays_sha256(_load(text)[0].params)
+  return sha256(weights) if weights and weights != RANDOM else None
 
 
 def own_sources(options: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def own_sources(options: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
   return found
 
 
-def arrays_sha256(job: Job) -> str | None:
+def parts_sha256(job: Job) -> str | None:
   """The checksum of the arrays that the parts of a job's method hold, if they do."""
   if job.settings["ranking"] is not None:
     return None

@@ -20,16 +20,16 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from cawe_jax.files.code import library
+from cawe_jax.files.checksums import code_version
 from cawe_jax.files.compilation import compile_clock
 from experiments.axes import Job, expand
 from experiments.batches import Decoded, Prediction, decode, partition, predict
 from experiments.building import (
   Network,
-  arrays_sha256,
   check_job,
   load_network,
   own_sources,
+  parts_sha256,
   weights_sha256,
 )
 from experiments.data import Photograph, load
@@ -266,11 +266,11 @@ def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:
     "config": {key: value for key, value in own.items() if key not in RUN_ONLY},
     "weights_sha256": {name: weights_sha256(name) for name in classifiers},
     "versions": {
-      "cawe_jax": library(),
+      "cawe_jax": code_version(),
       "jax": jax.__version__,
       "numpy": np.__version__,
     },
   }
-  arrays = {job.name: found for job in jobs if (found := arrays_sha256(job))}
+  arrays = {job.name: found for job in jobs if (found := parts_sha256(job))}
   kept = {"own_parts": sources, "arrays_sha256": arrays}
   return identity | {name: value for name, value in kept.items() if value}

@@ -5,6 +5,7 @@ target of make, the module of Python and the extra of pip must be there.
 """
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -64,6 +65,21 @@ def test_options_of_cawe(page, line):
       make_parser().parse_args(arguments)
   else:
     make_parser().parse_args(arguments)
+
+
+def test_make_lets_python_keep_compiled_modules():
+  """Where the machine forbids it, each process compiles all of JAX's sources."""
+  variable = "PYTHONDONTWRITEBYTECODE"
+  probe = f'probe: ; @echo "[$${variable}]"'
+  told = subprocess.run(
+    ["make", "--silent", f"--eval={probe}", "probe"],
+    cwd=ROOT,
+    env={**os.environ, variable: "1"},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert told.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("page", "line"), starting_with("make "))

@@ -87,7 +87,7 @@ def test_the_whole_solver_exports_for_all_platforms():
       programs.ToPrepare(images, logits, targets, image_ids),
     )
     step_weights = programs.StepWeights(programs.Weights(weights, (weights,)), weights)
-    carry = programs.start(method, masks, active)
+    carry = programs.start(mesh, (), method, (masks, active))
     window = programs.Window.of(0, 10, 10, 2)
     carry, *_ = programs.segment(
       mesh, (tile,), (method, classifier, window), (problems, step_weights, carry)

@@ -214,6 +214,20 @@ def test_the_network_is_not_asked_about_images_that_are_not_wanted(classifier):
   np.testing.assert_allclose(found[1].score[1], found[0].score[1], rtol=1e-6)
 
 
+def test_images_themselves_are_asked_about_in_one_call(classifier):
+  """Though a turn has room for all draws that are reported."""
+  asked = []
+
+  def spying(params, images):
+    jax.debug.callback(lambda x: asked.append(len(x)), images)
+    return classifier.apply(params, images)
+
+  spied = Classifier(spying, classifier.params, SHAPE[:2])
+  open_session(spied, METHOD, IMAGES[:1], rows=2)
+  jax.effects_barrier()
+  assert asked == [2]
+
+
 def test_a_process_uses_its_own_devices_alone(monkeypatch, classifier):
   expected = explain(classifier, IMAGES, METHOD, key=KEY, rows=1)
   elsewhere = [object(), *jax.devices()]

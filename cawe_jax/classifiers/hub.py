@@ -31,7 +31,7 @@ def download(
 
   Returns:
     The file in the library's cache (``$HF_HOME``). What is in it is for the reader to
-    check; :func:`cawe_jax.files.sha256` gives its checksum.
+    check; :func:`cawe_jax.files.checksums.sha256` gives its checksum.
 
   Raises:
     ValueError: The library is not installed, the hub cannot be reached, or it has no

@@ -20,7 +20,7 @@ from cawe_jax.classifiers.registry import (
   what_was_taken,
 )
 from cawe_jax.cli.lines import one_line
-from cawe_jax.files import writing as files
+from cawe_jax.files.checksums import sha256
 from cawe_jax.numerics.devices import check_platform
 
 _SUFFIX = ".safetensors"
@@ -42,13 +42,13 @@ def run_convert(options: argparse.Namespace) -> int:
       f"checkpoint {str(source)!r}: the network's logits of a grey image are not "
       "finite, so nothing was written"
     )
-  digest = files.sha256(source)
+  digest = sha256(source)
   save_converted(out, Converted(info.name, digest, params))
   num_parameters = sum(array.size for array in params.values())
   print(f"{info.name}: {num_parameters:,} parameters in {len(params)} arrays")
   taken = what_was_taken(checkpoint, info.name)
   print(f"from {one_line(str(source))}, SHA-256 {digest}{taken and f'; {taken}'}")
-  print(f"to   {one_line(str(out))}, SHA-256 {files.sha256(out)}")
+  print(f"to   {one_line(str(out))}, SHA-256 {sha256(out)}")
   print(
     f"check: {len(logits)} finite logits of a grey image, from {logits.min():.2f} to "
     f"{logits.max():.2f}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cawe_jax.files.writing import sha256
+from cawe_jax.files.checksums import sha256
 from cawe_jax.methods.contracts import in_one_line
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from cawe_jax.cli import places
 from cawe_jax.cli.console import Messages
 from cawe_jax.cli.networks import Network
 from cawe_jax.cli.parts import own_parts
-from cawe_jax.files.code import library
+from cawe_jax.files.checksums import code_version, sha256
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import (
   Resize,
@@ -28,7 +28,6 @@ from cawe_jax.files.images import (
   image_id,
   read_image_file,
 )
-from cawe_jax.files.writing import sha256
 from cawe_jax.methods import Method
 from cawe_jax.samples import sample_path
 
@@ -192,7 +191,7 @@ def _request(
     "retain": options.retain,
     "budget": options.budget,
     "seed": options.seed,
-    "cawe_jax": library(),
+    "cawe_jax": code_version(),
   }
   if options.entry is not None:
     request["entry"] = options.entry

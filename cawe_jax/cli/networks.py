@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 import cawe_jax as cawe
@@ -17,8 +15,8 @@ from cawe_jax.classifiers.registry import RANDOM, classifier_info
 from cawe_jax.cli.console import Messages
 from cawe_jax.cli.imports import make_part, names_function
 from cawe_jax.engine.programs import count_outputs
+from cawe_jax.files.checksums import arrays_sha256, sha256
 from cawe_jax.files.images import Resize
-from cawe_jax.files.writing import sha256
 from cawe_jax.methods.contracts import in_one_line
 
 
@@ -118,10 +116,7 @@ def _own_network(options: argparse.Namespace, names: list[str] | None) -> Networ
   classifier = own_classifier(options.classifier)
   if names is not None:
     classifier = dataclasses.replace(classifier, class_names=tuple(names))
-  digest = hashlib.sha256()
-  for leaf in jax.tree.leaves(classifier.params):
-    digest.update(np.ascontiguousarray(leaf).tobytes())
-  return Network(classifier, None, digest.hexdigest())
+  return Network(classifier, None, arrays_sha256(classifier.params))
 
 
 def _class_names(path: str) -> list[str]:

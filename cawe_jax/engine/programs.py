@@ -158,18 +158,19 @@ def prepare(everywhere: tuple[BoundMethod, Array], batch: ToPrepare) -> Prepared
   return Prepared(*jax.vmap(one)(batch.images, batch.clean_logits, targets, keys))
 
 
-@jax.jit
-def start(method: BoundMethod, masks: Masks, active: Array) -> Carry:
+@split_over_devices
+def start(method: BoundMethod, batch: tuple[Masks, Array]) -> Carry:
   """The carry before the first step; images that are not active are padding."""
-  batch = active.shape[0]
+  masks, active = batch
+  size = active.shape[0]
   stopping = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (batch, *jnp.shape(x))), method.stopping.init()
+    lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x))), method.stopping.init()
   )
   carry = Carry(
     method.solver.init(masks),
     stopping,
     active,
-    jnp.zeros(batch, jnp.int32),
+    jnp.zeros(size, jnp.int32),
   )
   # Without weak types, which a step would make strong: another type, another program.
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x).type), carry)

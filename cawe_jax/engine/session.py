@@ -140,8 +140,12 @@ class Session:
       self.checked(f"initial_mask {name!r}", self.crop(masks))
     else:
       masks = self._split(self.pad(self.checked("initial_masks", masks)))
-    carry = programs.start(self.method, masks, self._split(self.active))
-    return self._split(carry)
+    return self._begin(masks)
+
+  def _begin(self, masks: Masks) -> Carry:
+    """From masks on the devices."""
+    batch = masks, self._split(self.active)
+    return self._run(programs.start, self.method, batch)
 
   def segment(self, carry: Carry, window: Window) -> tuple[Carry, History]:
     """See :func:`cawe_jax.engine.programs.segment`; the carry stays padded."""
@@ -151,7 +155,8 @@ class Session:
   def evaluate(self, masks: Masks, step: int, count: int) -> LastStep:
     """As :meth:`estimate`, and the gradient of the mean distortion by the masks."""
     window = Window.of(step, step + 1, 2**32 - 1, self.num_different(count))
-    _, _, found = self._advance(self.start(masks), window)
+    carry = self._begin(self._split(self.pad(masks)))
+    _, _, found = self._advance(carry, window)
     return self.crop(found)
 
   def _advance(self, carry: Carry, window: Window) -> tuple[Carry, History, LastStep]:

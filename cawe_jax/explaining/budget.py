@@ -167,8 +167,8 @@ def _propose(mask: np.ndarray, slope: np.ndarray, size: int, attempt: int) -> No
 
 
 def _evaluate(session: Session, masks: Masks) -> tuple[np.ndarray, Masks]:
-  estimate, slope = session.evaluate(masks, Stream.EXCHANGE, _num_draws(session))
-  return estimate.distortion.copy(), slope
+  found = session.evaluate(masks, Stream.EXCHANGE, _num_draws(session))
+  return found.estimate.distortion.copy(), found.gradient
 
 
 def _num_draws(session: Session) -> int:

@@ -59,7 +59,7 @@ def check(session: Session, masks: Masks) -> Optimality:
   slope = flat(session.penalise(masks)[1])
   slopes = np.stack(
     [
-      flat(session.evaluate(masks, Stream.CHECK + group, count)[1]) + slope
+      flat(session.evaluate(masks, Stream.CHECK + group, count).gradient) + slope
       for group in range(groups)
     ]
   )

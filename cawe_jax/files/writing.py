@@ -8,7 +8,6 @@ sees the old file or the new one, never half of one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -64,20 +63,3 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-  """The SHA-256 of a file, 64 hexadecimal digits.
-
-  Raises:
-    OSError: The file cannot be read.
-
-  Example:
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "empty"
-    >>> path.touch()
-    >>> sha256(path)[:16]
-    'e3b0c44298fc1c14'
-  """
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

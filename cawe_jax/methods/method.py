@@ -6,13 +6,10 @@ or write a new bundle; nothing else has to know.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
 from cawe_jax import distortions, penalties, perturbations, recipes, representations
+from cawe_jax.files.checksums import arrays_sha256
 from cawe_jax.initial_masks import InitialMask
 from cawe_jax.methods import contracts
 from cawe_jax.objective import Objective
@@ -105,23 +102,9 @@ class Method(NamedTuple):
       "recipe": {k: _plain(v) for k, v in self.recipe._asdict().items()},
     }
     settings = {key: _plain(value) for key, value in parts.items()}
-    arrays = [
-      leaf
-      for part in (*self, *self.penalties, *self.recipe)
-      if isinstance(part, Part)
-      for leaf in jax.tree.leaves(part)
-      if hasattr(leaf, "dtype")
-    ]
-    return settings | ({"arrays_sha256": _checksum(arrays)} if arrays else {})
-
-
-def _checksum(arrays: list[Any]) -> str:
-  """SHA-256 of types, shapes and numbers, in order."""
-  digest = hashlib.sha256()
-  for array in map(np.asarray, arrays):
-    digest.update(f"{array.dtype} {array.shape};".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
+    given = (*self, *self.penalties, *self.recipe)
+    checksum = arrays_sha256([part for part in given if isinstance(part, Part)])
+    return settings | ({"arrays_sha256": checksum} if checksum else {})
 
 
 def _plain(value: Any) -> Any:

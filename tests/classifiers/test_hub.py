@@ -11,7 +11,7 @@ import pytest
 from processes import run_python
 
 from cawe_jax.classifiers import hub
-from cawe_jax.files import writing as files
+from cawe_jax.files.checksums import sha256
 
 CONTENT = b"weights" * 1000
 BY_HAND = (
@@ -99,7 +99,7 @@ def test_a_file_is_downloaded_once(library, server):
   assert hub.downloaded("owner/net") is None
   path = hub.download("owner/net")
   assert path.read_bytes() == CONTENT
-  assert files.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
+  assert sha256(path) == hashlib.sha256(CONTENT).hexdigest()
   assert (library.calls, server.asked) == (["owner/net"], ["HEAD /"])
   assert hub.download("owner/net") == path
   assert hub.downloaded("owner/net") == path

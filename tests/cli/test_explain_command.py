@@ -125,6 +125,14 @@ def test_a_finished_image_is_not_done_again(explain, photo, tmp_path):
   assert len(explain(*arguments, "--seed=2")[1]) == 1
 
 
+def test_other_code_of_the_library_finds_nothing_done(explain, photo, monkeypatch):
+  explain(photo)
+  assert explain(photo) == (0, [], [])
+  monkeypatch.setattr(jobs, "code_version", lambda: "0.1.0, code 0")
+  code, printed, errors = explain(photo)
+  assert (code, len(printed), errors) == (0, 1, [])
+
+
 def test_the_seed_decides_the_mask(explain, photo, tmp_path):
   masks = []
   for i, seed in enumerate([3, 3, 4]):

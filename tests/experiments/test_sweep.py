@@ -13,11 +13,13 @@ from rich.console import Console
 from tiny import get_config, make_classifier
 
 import cawe_jax as cawe
+from cawe_jax.cli.imports import make_part
 from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.methods.presets import preset
 from cawe_jax.samples import sample_path
 from configs import common
+from experiments import building
 from experiments import sweep as sweep_
 from experiments.axes import expand
 from experiments.building import Network, noise_ids
@@ -246,6 +248,40 @@ def test_an_edited_function_of_ones_own_is_refused(
   assert config[part][name] in str(e.value)
 
 
+SCALED = """
+import dataclasses
+
+import jax
+import numpy as np
+import tiny
+
+def make_classifier():
+  made, scale = tiny.make_classifier(), np.load("scale.npy")
+  params = jax.tree.map(lambda x: x * scale, made.params)
+  return dataclasses.replace(made, params=params)
+"""
+
+
+def test_other_weights_of_a_network_of_ones_own_are_refused(tmp_path, monkeypatch):
+  """The function's file is the same, and what it reads is not."""
+  (tmp_path / "of_ones_own.py").write_text(SCALED)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = get_config()
+  config.settings.classifier = "of_ones_own:make_classifier"
+
+  def open_again(scale):
+    np.save("scale.npy", np.float32(scale))
+    building._load.cache_clear()  # as in a process of its own
+    make_part.cache_clear()
+    open_sweep(config, tmp_path / "run")
+
+  open_again(1)
+  open_again(1)
+  with pytest.raises(ValueError, match="weights_sha256"):
+    open_again(2)
+
+
 @pytest.mark.parametrize("what", ["arrays", "library"])
 def test_other_arrays_or_another_library_are_refused(what, tmp_path, monkeypatch):
   """A fork changes weights or a formula, and neither name nor version."""
@@ -257,7 +293,7 @@ def test_other_arrays_or_another_library_are_refused(what, tmp_path, monkeypatch
   if what == "arrays":
     arrays["arrays_sha256"] = "other"
   else:
-    monkeypatch.setattr(sweep_, "library", lambda: "0.1.0, code 0")
+    monkeypatch.setattr(sweep_, "code_version", lambda: "0.1.0, code 0")
   words = {"arrays": "arrays_sha256", "library": "versions.cawe_jax"}
   with pytest.raises(ValueError, match=words[what]):
     open_sweep(config, tmp_path / "run")
