@@ -16,6 +16,9 @@ EIGHT_BITS = NOISE.astype(np.float32) / np.float32(255)
 
 def encode(image, format_name="PNG", **options):
   file = io.BytesIO()
+  if format_name == "NPY":
+    np.save(file, np.asarray(image))
+    return file.getvalue()
   if not isinstance(image, Image.Image):
     image = Image.fromarray(image)
   image.save(file, format_name, **options)

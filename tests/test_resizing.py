@@ -182,7 +182,7 @@ def test_arrays_of_all_kinds_agree():
 @pytest.mark.parametrize(
   ("image", "message"),
   [
-    (np.zeros((20, 20, 4)), r"\[H, W, 3\], got \[20, 20, 4\]"),
+    (np.zeros((20, 20, 600)), r"C up to 512, got \[20, 20, 600\]"),
     (np.zeros((2, 20, 20, 3)), r"got \[2, 20, 20, 3\]"),
     (np.zeros((20, 20), np.int64), "uint8, uint16 or float"),
     (np.full((20, 20), 255.0), r"in \[0, 1\], got values from 255.0 to 255.0"),

@@ -29,8 +29,16 @@ from cawe_jax.cli.console import (
   estimate_seconds,
   is_guess,
 )
-from cawe_jax.cli.jobs import Job, Read, Reader, identity, plan, read_all
-from cawe_jax.cli.networks import Network, image_shape, num_outputs_of, open_network
+from cawe_jax.cli.jobs import (
+  Job,
+  Read,
+  Reader,
+  first_channels,
+  identity,
+  plan,
+  read_all,
+)
+from cawe_jax.cli.networks import Network, num_outputs_of, open_network
 from cawe_jax.cli.parts import parse_metric
 from cawe_jax.cli.places import check_place, why_not
 from cawe_jax.cli.wishes import make_method
@@ -59,6 +67,7 @@ class _Run(NamedTuple):
   """What is the same for all images."""
 
   network: Network
+  shape: tuple[int, int, int]
   method: Method
   metrics: dict[str, Metric]
   folder: Path
@@ -90,15 +99,19 @@ def run_explain(options: argparse.Namespace) -> int:
   collect_garbage_rarely()
   with Decoder() as decoder:
     network = open_network(options, messages)
-    classifier, shape = network.classifier, image_shape(network.classifier)
-    # All images will have this size; what does not suit it is said once.
-    num_outputs = num_outputs_of(classifier, shape)
-    method.bind(shape, num_outputs, classifier.output)
+    classifier = network.classifier
+    height, width = np.broadcast_to(classifier.input_size, 2).tolist()
+    channels = first_channels(options.images)
+    shape = (height, width, channels or 3)
+    if channels is not None:
+      # All images will have this shape; what does not suit it is said once.
+      num_outputs = num_outputs_of(classifier, shape)
+      method.bind(shape, num_outputs, classifier.output)
     targets: list[int | None] = [None]
     if options.target:
       targets = [classifier.class_index(target) for target in options.target]
-    run = _Run(network, method, metrics, folder, options)
-    reader = Reader(decoder, classifier.input_size, network.resize)
+    run = _Run(network, shape, method, metrics, folder, options)
+    reader = Reader(decoder, shape, network.resize)
     jobs = plan(options, network, method, targets, folder, reader, messages)
     if jobs:
       _announce(len(jobs), run, messages)
@@ -131,7 +144,7 @@ def _announce(num_jobs: int, run: _Run, messages: Messages) -> None:
     f"{classifier.name}: {evaluations:,} model evaluations"
   )
   if evaluations > _FEW_EVALUATIONS:
-    seconds = estimate_seconds(classifier, image_shape(classifier), evaluations)
+    seconds = estimate_seconds(classifier, run.shape, evaluations)
     text += f", about {duration(seconds)}" if seconds > _LONG_RUN_SECONDS else ""
   messages.say(text)
 

@@ -7,6 +7,7 @@ there may be more images than fit into memory, so each is read when its turn com
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +24,7 @@ from cawe_jax.files.checksums import code_version, sha256
 from cawe_jax.files.decoding import Decoder
 from cawe_jax.files.images import (
   Resize,
-  Size,
-  check_image_file,
+  file_channels,
   image_id,
   read_image_file,
 )
@@ -43,7 +43,7 @@ class Photograph(NamedTuple):
 
 
 class Read(NamedTuple):
-  """What a file holds: its SHA-256, and the pixels ``[H, W, 3]`` for the network."""
+  """What a file holds: its SHA-256, and the pixels ``[H, W, C]`` for the network."""
 
   sha256: str
   pixels: np.ndarray
@@ -66,23 +66,42 @@ class Reader(NamedTuple):
 
   Attributes:
     decoder: A process that can be ended.
-    size: The network's.
+    shape: ``(H, W, C)`` of the network's input.
     resize: How photographs are scaled for it.
   """
 
   decoder: Decoder
-  size: Size
+  shape: tuple[int, int, int]
   resize: Resize | None
 
   def read(self, photograph: Photograph) -> Read:
     """Read and decode an image.
 
     Raises:
-      ValueError: As :func:`cawe_jax.load_image`, or it takes too much time or memory.
+      ValueError: As :func:`cawe_jax.load_image`, or it takes too much time or memory,
+        or has other channels.
     """
     data, name = read_image_file(photograph.path), str(photograph.path)
-    pixels = self.decoder.decode(data, name, self.size, self.resize)
+    height, width, channels = self.shape
+    pixels = self.decoder.decode(data, name, (height, width), self.resize)
+    if pixels.shape[-1] != channels:
+      raise ValueError(
+        f"image {name!r}: channels are {pixels.shape[-1]}, where the first image has "
+        f"{channels}; explain it in a call of its own"
+      )
     return Read(hashlib.sha256(data).hexdigest(), pixels)
+
+
+def first_channels(names: Sequence[str]) -> int | None:
+  """Channels of the first image that can be read; None if none can.
+
+  Args:
+    names: IMAGE arguments; photographs have three channels.
+  """
+  for name in names:
+    with contextlib.suppress(ValueError):  # said when its turn comes
+      return file_channels(_locate(name)[0])
+  return None
 
 
 def plan(
@@ -106,7 +125,7 @@ def plan(
           f"image {name!r} would overwrite the results of {names[stem]!r}: both are "
           f"{stem}.*; give them to two calls with different --out"
         )
-      check_image_file(path)
+      file_channels(path)
     except ValueError as error:
       messages.error(str(error))
       continue

@@ -79,12 +79,6 @@ def own_classifier(text: str) -> Classifier:
   return make_part("classifier", text, Classifier)
 
 
-def image_shape(classifier: Classifier) -> tuple[int, int, int]:
-  """Height, width and three colours of the photographs that a network gets."""
-  height, width = np.broadcast_to(classifier.input_size, 2).tolist()
-  return height, width, 3
-
-
 def num_outputs_of(classifier: Classifier, shape: tuple[int, int, int]) -> int:
   """How many numbers the network returns of an image; runs nothing.
 
@@ -102,7 +96,7 @@ def num_outputs_of(classifier: Classifier, shape: tuple[int, int, int]) -> int:
   except Exception as error:  # the user's own program
     raise ValueError(
       f"classifier {classifier.name!r} failed on an image of shape {shape}, with "
-      f"{in_one_line(error)}"
+      f"{in_one_line(error)}; images of other than three channels are .npy files"
     ) from error
 
 

@@ -103,7 +103,8 @@ def _add_explain(explain: _Parser) -> None:
     "images",
     nargs="+",
     metavar="IMAGE",
-    help="a file, or sample:NAME for a photograph from a package (see cawe list)",
+    help="a photograph's file, or sample:NAME for one from a package (see cawe list), "
+    "or for a network of other than three channels an .npy file of an array [H, W, C]",
   )
   explain.add_argument(
     "--out",

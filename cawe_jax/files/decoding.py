@@ -117,7 +117,7 @@ class Decoder:
       formats: Those that are allowed, of :data:`cawe_jax.files.images.FORMATS`.
 
     Returns:
-      The image in [0, 1], float32 ``[H, W, 3]``.
+      The image in [0, 1], float32 ``[H, W, 3]``; of an NPY file ``[H, W, C]``.
 
     Raises:
       ValueError: It is not an image of these formats, is damaged or too large, or takes

@@ -48,25 +48,27 @@ class Rows(NamedTuple):
   Attributes:
     height: Rows of the image.
     width: Columns.
+    channels: Three of a photograph; of an array as many as it has.
     read: Channel, first row and one past the last to float32 ``[rows, width]``.
   """
 
   height: int
   width: int
+  channels: int
   read: Callable[[int, int, int], np.ndarray]
 
   def pieces(self) -> Iterator[tuple[int, int, int]]:
     """Arguments of ``read`` that together give every pixel, one channel at a time."""
     step = max(1, _PIECE // self.width)
-    for channel in range(3):
+    for channel in range(self.channels):
       for top in range(0, self.height, step):
         yield channel, top, min(top + step, self.height)
 
 
-def rows_from_array(rgb: np.ndarray) -> Rows:
-  """Rows of an array, float32 ``[H, W, 3]``."""
-  height, width, _ = rgb.shape
-  return Rows(height, width, lambda channel, top, end: rgb[top:end, :, channel])
+def rows_from_array(image: np.ndarray) -> Rows:
+  """Rows of an array, float32 ``[H, W, C]``."""
+  height, width, channels = image.shape
+  return Rows(height, width, channels, lambda c, top, end: image[top:end, :, c])
 
 
 def fitted(rows: Rows, shape: tuple[int, int], resize: Resize | None) -> np.ndarray:
@@ -79,7 +81,7 @@ def fitted(rows: Rows, shape: tuple[int, int], resize: Resize | None) -> np.ndar
     _check_resize(resize, height, width)
     resampling = _FILTERS[resize.filter]
     box = _published_box(rows.height, rows.width, height, width, resize.size)
-  result = np.empty((height, width, 3), np.float32)
+  result = np.empty((height, width, rows.channels), np.float32)
   whole = Image.new("F", (rows.width, rows.height))
   for channel, top, bottom in rows.pieces():
     piece = np.ascontiguousarray(rows.read(channel, top, bottom))

@@ -1,4 +1,4 @@
-"""Decoding and preprocessing of photographs, with Pillow and NumPy alone.
+"""Decoding and preprocessing of images, with Pillow and NumPy alone.
 
 Every image that enters the package, from a file, an upload or an array, takes the path
 written here, so that a number computed in the browser equals the one from the shell.
@@ -18,25 +18,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cawe_jax.files.arrays import as_image, is_npy, num_channels
 from cawe_jax.files.fitting import (
   MAX_SIDE,
   MIN_SIDE,
   Resize,
+  Rows,
   Size,
   check_size,
   fitted,
   rows_from_array,
-  scaled,
 )
-from cawe_jax.files.reading import (
-  FORMATS,
-  MAX_FILE_BYTES,
-  MAX_PIXELS,
-  check_num_bytes,
-  check_shape,
-  open_image,
-  rows_from_pillow,
-)
+from cawe_jax.files.limits import MAX_FILE_BYTES, MAX_PIXELS, check_num_bytes
+from cawe_jax.files.reading import FORMATS, open_rows, rows_from_pillow
 
 __all__ = [
   "FORMATS",
@@ -49,11 +43,15 @@ __all__ = [
   "check_image_file",
   "decode_image",
   "decode_to_size",
+  "file_channels",
   "image_id",
   "load_image",
   "prepare_image",
   "read_image_file",
 ]
+
+
+_HEAD_BYTES = 2**16  # Headers of NPY files are far shorter.
 
 
 def load_image(
@@ -65,12 +63,12 @@ def load_image(
   :func:`~cawe_jax.files.images.prepare_image`.
 
   Args:
-    path: A JPEG, PNG, WebP, BMP, GIF, TIFF or PPM file of at most 64 MiB.
+    path: A JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or NPY file of at most 64 MiB.
     size: Side, or ``(H, W)``, of the result in [16, 4096] pixels; None keeps the size.
     resize: The network's published rule, of use only with a size.
 
   Returns:
-    The image in [0, 1], float32 ``[H, W, 3]``.
+    The image in [0, 1], float32 ``[H, W, 3]``; of an NPY file ``[H, W, C]``.
 
   Raises:
     ValueError: The file is missing, unreadable, too large, damaged or not an image.
@@ -128,6 +126,25 @@ def check_image_file(path: str | os.PathLike[str]) -> None:
   check_num_bytes(status.st_size, name)
 
 
+def file_channels(path: str | os.PathLike[str]) -> int:
+  """Channels that the image in a file will have: three, or those of an NPY file.
+
+  Args:
+    path: A file, of which no more than its beginning is read.
+
+  Raises:
+    ValueError: The file is missing, unreadable, empty or too large, or an NPY file that
+      is damaged or holds no image.
+  """
+  check_image_file(path)
+  try:
+    with open(path, "rb") as file:
+      head = file.read(_HEAD_BYTES)
+  except OSError as error:
+    raise _unreadable(path, error) from None
+  return num_channels(head, os.fspath(path)) if is_npy(head) else 3
+
+
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> ValueError:
   name = os.fspath(path)
   if isinstance(error, FileNotFoundError):
@@ -151,14 +168,18 @@ def decode_image(
   whose bands have no certain meaning as colours (signed values, CIELAB, five bands of
   greyscale) is refused.
 
+  An NPY file, as ``numpy.save`` writes them, is for networks of other than three
+  channels: its array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or float in [0, 1],
+  keeps its channels.
+
   Args:
     data: The whole file, at most 64 MiB; at most 50 million pixels, the shorter side at
-      least 16.
+      least 16; at most 512 channels.
     name: What errors call the image.
     formats: Those that are allowed, of :data:`cawe_jax.files.images.FORMATS`.
 
   Returns:
-    The image in [0, 1], float32 ``[H, W, 3]``.
+    The image in [0, 1], float32 ``[H, W, 3]``; of an NPY file ``[H, W, C]``.
 
   Raises:
     ValueError: Empty, too large, truncated, damaged or not an image of these formats.
@@ -174,12 +195,11 @@ def decode_image(
     Traceback (most recent call last):
     ValueError: image 'half.png': truncated or damaged (...)
   """
-  with open_image(data, name, formats) as image:
-    rows = rows_from_pillow(image, f"image {name!r}")
-    rgb = np.empty((rows.height, rows.width, 3), np.float32)
+  with open_rows(data, name, formats) as rows:
+    image = np.empty((rows.height, rows.width, rows.channels), np.float32)
     for channel, top, bottom in rows.pieces():
-      rgb[top:bottom, :, channel] = rows.read(channel, top, bottom)
-    return rgb
+      image[top:bottom, :, channel] = rows.read(channel, top, bottom)
+    return image
 
 
 def decode_to_size(
@@ -201,7 +221,7 @@ def decode_to_size(
     formats: As for :func:`cawe_jax.files.images.decode_image`.
 
   Returns:
-    The image in [0, 1], float32 ``[H, W, 3]``.
+    The image in [0, 1], float32 ``[H, W, C]``, C as there.
 
   Raises:
     ValueError: As for both.
@@ -214,14 +234,14 @@ def decode_to_size(
     (24, 24, 3)
   """
   shape = check_size(size)
-  with open_image(data, name, formats) as image:
-    return fitted(rows_from_pillow(image, f"image {name!r}"), shape, resize)
+  with open_rows(data, name, formats) as rows:
+    return fitted(rows, shape, resize)
 
 
 def prepare_image(
   image: np.ndarray | Image.Image, size: Size, resize: Resize | None = None
 ) -> np.ndarray:
-  """Convert to RGB, scale to cover ``size`` and crop the centre.
+  """Scale an image to cover ``size`` and crop the centre.
 
   The aspect ratio is kept: the largest centred box with the shape of the result is
   resampled, so for a square the shorter side becomes ``size``. The box starts on a
@@ -231,13 +251,14 @@ def prepare_image(
   place of this box and this filter.
 
   Args:
-    image: ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]``, uint8, uint16 or float in [0, 1];
-      or a Pillow image, treated as :func:`cawe_jax.files.images.decode_image` says.
+    image: ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or float in [0, 1], of which one
+      channel becomes three and any other number is kept; or a Pillow image, treated as
+      :func:`cawe_jax.files.images.decode_image` says.
     size: Side, or ``(H, W)``, of the result in [16, 4096] pixels.
     resize: The network's published rule.
 
   Returns:
-    The image in [0, 1], float32 ``[H, W, 3]``.
+    The image in [0, 1], float32 ``[H, W, C]``.
 
   Raises:
     ValueError: The image's shape, dtype or range, the size or the rule, is not as
@@ -250,7 +271,7 @@ def prepare_image(
   shape = check_size(size)
   if isinstance(image, Image.Image):
     return fitted(rows_from_pillow(image, "image"), shape, resize)
-  return fitted(rows_from_array(_rgb_from_array(np.asarray(image))), shape, resize)
+  return fitted(_rows_from_array(np.asarray(image)), shape, resize)
 
 
 def image_id(image: np.ndarray) -> int:
@@ -272,24 +293,8 @@ def image_id(image: np.ndarray) -> int:
   return int.from_bytes(hashlib.sha256(content).digest()[:4], "little")
 
 
-def _rgb_from_array(array: np.ndarray) -> np.ndarray:
-  if array.ndim == 2:
-    array = array[..., None]
-  if array.ndim != 3 or array.shape[-1] not in (1, 3):
-    raise ValueError(
-      f"image must have shape [H, W], [H, W, 1] or [H, W, 3], got {list(array.shape)}"
-    )
-  check_shape(array.shape[0], array.shape[1], "image")
-  if array.dtype in (np.uint8, np.uint16):
-    image = scaled(array, np.iinfo(array.dtype).max)
-  elif np.issubdtype(array.dtype, np.floating):
-    if not (array.min() >= 0 and array.max() <= 1):
-      raise ValueError(
-        f"image must lie in [0, 1], got values from {array.min()} to {array.max()}"
-      )
-    image = array.astype(np.float32)
-  else:
-    raise ValueError(
-      f"image must be uint8, uint16 or float in [0, 1], got dtype {array.dtype}"
-    )
-  return np.broadcast_to(image, (*image.shape[:2], 3))
+def _rows_from_array(array: np.ndarray) -> Rows:
+  image = as_image(array, "image")
+  if image.shape[-1] == 1:
+    image = np.broadcast_to(image, (*image.shape[:2], 3))
+  return rows_from_array(image)

@@ -11,23 +11,43 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from cawe_jax.files import image_kinds
-from cawe_jax.files.fitting import MIN_SIDE, Rows, rows_from_array, scaled
+from cawe_jax.files.arrays import is_npy, rows_from_npy
+from cawe_jax.files.fitting import Rows, rows_from_array, scaled
+from cawe_jax.files.limits import MAX_PIXELS, check_num_bytes, check_shape
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Formats that are read; Pillow knows many more, some of which run other programs."""
-MAX_FILE_BYTES = 64 * 2**20
-MAX_PIXELS = 50_000_000
-"""A full-frame camera's picture; as float32 in three colours 600 MB."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "NPY")
+"""Formats that are read; Pillow knows many more, some of which run other programs. The
+last is NumPy's, for images of other than three channels."""
 MAX_TEXT_BYTES = 16 * 2**20
 """Each text and colour profile of a PNG, unpacked. Nothing of them is used."""
 
 
-def open_image(data: bytes, name: str, formats: Sequence[str]) -> Image.Image:
-  """Read the header of an image file."""
+@contextlib.contextmanager
+def open_rows(data: bytes, name: str, formats: Sequence[str]) -> Iterator[Rows]:
+  """An image file's rows, as long as they are read; limits are checked first.
+
+  Args:
+    data: The whole file.
+    name: What errors call the image.
+    formats: Those that are allowed, of :data:`FORMATS`.
+
+  Raises:
+    ValueError: It is no image of these formats, damaged or too large.
+  """
   check_num_bytes(len(data), name)
+  if "NPY" in formats and is_npy(data):
+    yield rows_from_npy(data, name)
+  else:
+    with _open_image(data, name, formats) as image:
+      yield rows_from_pillow(image, f"image {name!r}")
+
+
+def _open_image(data: bytes, name: str, formats: Sequence[str]) -> Image.Image:
+  """Read the header of an image file."""
+  pillows = [kind for kind in formats if kind != "NPY"]
 
   def read_header() -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=list(formats))
+    return Image.open(io.BytesIO(data), formats=pillows)
 
   try:
     with _strict_pillow():
@@ -116,7 +136,7 @@ def rows_from_pillow(image: Image.Image, label: str) -> Rows:
     alpha = scaled(np.asarray(piece.getchannel(3)), 255)
     return values * alpha + (1.0 - alpha)
 
-  return Rows(upright.height, upright.width, read)
+  return Rows(upright.height, upright.width, 3, read)
 
 
 def _rgb_from_deep_grey(
@@ -139,25 +159,3 @@ def _rgb_from_deep_grey(
   if kind is not None and kind.photometric == 0:  # of 8 bits or less Pillow does it
     grey = 1 - grey
   return np.broadcast_to(grey[..., None], (*grey.shape, 3))
-
-
-def check_num_bytes(num_bytes: int, name: str) -> None:
-  """Refuse files that are empty or too large."""
-  if num_bytes == 0:
-    raise ValueError(f"image {name!r}: empty file")
-  if num_bytes > MAX_FILE_BYTES:
-    raise ValueError(
-      f"image {name!r}: {num_bytes} bytes, allowed are at most {MAX_FILE_BYTES}"
-    )
-
-
-def check_shape(height: int, width: int, label: str) -> None:
-  """Refuse images of too many pixels, or of too few in a side."""
-  if height * width > MAX_PIXELS:
-    raise ValueError(
-      f"{label}: {width} x {height} pixels, allowed are at most {MAX_PIXELS} in all"
-    )
-  if min(height, width) < MIN_SIDE:
-    raise ValueError(
-      f"{label}: {width} x {height} pixels, the shorter side must have {MIN_SIDE}"
-    )
