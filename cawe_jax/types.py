@@ -265,6 +265,9 @@ class Explanation(NamedTuple):
     mask: One leaf per noise group, in [0, 1] (band order: :mod:`cawe_jax.types`).
     image: The explanation, ``T^-1(s * T(grey x))`` in [0, 1], ``[H, W, 1]``.
     masked_image: ``T^-1(s * T(x))`` in colour, in [0, 1], ``[H, W, C]``.
+    obfuscated_image: What the network saw in the first of the fresh draws,
+      ``T^-1(s * T(x) + (1 - s) * n)``, ``[H, W, C]``; where the perturbation does not
+      stay in [0, 1], neither does the image.
     input_image: The image explained, in [0, 1], ``[H, W, C]``.
     target: Explained class, int.
     score: What is explained, on the clean image: the target's probability, or the
@@ -296,6 +299,7 @@ class Explanation(NamedTuple):
   mask: Mask
   image: Array
   masked_image: Array
+  obfuscated_image: Array
   input_image: Array
   target: Array
   score: Array

@@ -58,6 +58,8 @@ def test_sixty_four_draws_are_those_of_the_explanation(method, images, classifie
   np.testing.assert_allclose(
     found.standard_error, explanation.distortion_standard_error, rtol=1e-3
   )
+  # The same program for 64 draws made both.
+  np.testing.assert_allclose(explanation.obfuscated_image, seen.images[:, 0], atol=1e-6)
   p = obfuscations.probabilities(seen).value
   kept = np.take_along_axis(p, seen.target[:, None], 1)[:, 0]
   np.testing.assert_allclose(kept, explanation.score_with_noise, rtol=1e-5)

@@ -94,7 +94,7 @@ def test_the_whole_solver_exports_for_all_platforms():
     )
     which = Which(*2 * [jnp.arange(tile.draws, dtype=jnp.uint32)])
     judged = problems, carry.solver.mask, carry.active
-    images = judging.draw(mesh, (tile,), (method, which, 2), judged)
+    images = judging.draw(mesh, (tile,), (method, which, 2), judged).images
     outputs = judging.forward(mesh, (tile,), (classifier, 2), (images, active))
     said = problems.clean_logits, problems.target, outputs
     worth = judging.worth(mesh, (), method.objective.reading, said)

@@ -27,6 +27,7 @@ def make_explanation(batch=(), seed=0):
     mask=tuple(array(*shape) for shape in MASK_SHAPES),
     image=array(7, 9, 1),
     masked_image=array(7, 9, 3),
+    obfuscated_image=array(7, 9, 3),
     input_image=array(7, 9, 3),
     target=count(285),
     score=array(),
@@ -360,6 +361,15 @@ def test_of_an_old_file_it_is_not_known_how_near_the_optimum_it_is(tmp_path):
   for name in names:
     found = getattr(storage.load(path), name)
     np.testing.assert_array_equal(found, np.full(3, np.nan, np.float32))
+
+
+def test_an_old_file_does_not_show_what_the_network_saw(tmp_path):
+  path = tmp_path / "old.npz"
+  storage.save(path, make_explanation(batch=(3,)))
+  rewrite(path, obfuscated_image=None)
+  found = storage.load(path).obfuscated_image
+  assert found.shape == make_explanation(batch=(3,)).masked_image.shape
+  assert np.isnan(found).all()
 
 
 @pytest.mark.parametrize("history", ["a string", 1.0, 3])

@@ -24,21 +24,31 @@ from cawe_jax.penalties import hard_rate, rate
 from cawe_jax.types import Array, Masks
 
 
+class Drawn(NamedTuple):
+  """Obfuscations of B masks.
+
+  Attributes:
+    images: ``[B, D, H, W, C]``.
+    first: The first of the D alone, ``[B, H, W, C]``.
+  """
+
+  images: Array
+  first: Array
+
+
 @split_over_devices
 def draw(
   tile: Tile,
   everywhere: tuple[BoundMethod, Which, Array],
   batch: tuple[Problem, Masks, Array],
-) -> Array:
-  """Obfuscations of B masks, ``[B, D, H, W, C]``.
-
-  Everywhere are the method, D draws, and how many of them are wanted.
-  """
+) -> Drawn:
+  """Obfuscations; everywhere are the method, D draws, and how many are wanted."""
   (method, which, count), (problems, masks, active) = everywhere, batch
   one = functools.partial(objective_.obfuscate, method.objective)
   part = jax.vmap(jax.vmap(one, (None, None, 0)))
   data = problems, masks
-  return stack_draws(part, tile, data, problems.key, which, count, active)
+  images = stack_draws(part, tile, data, problems.key, which, count, active)
+  return Drawn(images, images[:, 0])
 
 
 @split_over_devices

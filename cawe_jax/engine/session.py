@@ -174,7 +174,7 @@ class Session:
     """All that is known of masks, on draws that no run sees."""
     batch = self.problems, self._split(self.pad(masks))
     rendered = self.crop(self._run(judging.render, self.method, batch))
-    estimate = self.estimate(masks, Stream.REPORT, NUM_FRESH_DRAWS)
+    estimate, obfuscated = self._report(masks)
     clean = np.asarray(self.problems.clean_logits)
     masked = self._outputs(self.pad(rendered.masked_image))
     said = self.crop(self._worth(self._split(np.stack([clean, masked], axis=1))))
@@ -182,11 +182,23 @@ class Session:
     return Assessment(
       rendered,
       estimate,
+      obfuscated,
       said.score[:, 0],
       said.score[:, 1],
       said.agreement[:, 1],
       estimate.distortion + penalty,
     )
+
+  def _report(self, masks: Masks) -> tuple[Estimate, np.ndarray]:
+    """Means over draws that no run sees, and the image of the first of them."""
+
+    def judge(turn: Turn) -> tuple[Worth, Any]:
+      drawn, outputs = self._observe(turn)
+      return self._worth(outputs), drawn.first
+
+    which = self._of_step(Stream.REPORT, NUM_FRESH_DRAWS)
+    worths, images = zip(*self._in_turns(judge, masks, which), strict=True)
+    return mean(joined(worths, len(which.steps))), images[0]
 
   def penalise(self, masks: Masks) -> tuple[np.ndarray, Masks]:
     """Weighted terms that no draw enters, ``[B]``, and their gradients."""
@@ -227,8 +239,13 @@ class Session:
     self, masks: Masks, step: int, count: int
   ) -> tuple[np.ndarray, np.ndarray]:
     """Images ``[B, D, H, W, C]`` and outputs ``[B, D, K]`` of a step's draws."""
+
+    def judge(turn: Turn) -> tuple[Any, Any]:
+      drawn, outputs = self._observe(turn)
+      return drawn.images, outputs
+
     which = self._of_step(step, count)
-    return joined(self._in_turns(self._observe, masks, which), len(which.steps))
+    return joined(self._in_turns(judge, masks, which), len(which.steps))
 
   def _of_step(self, step: int, count: int) -> Which:
     indices = np.arange(self.num_different(count), dtype=np.uint32)
@@ -257,12 +274,12 @@ class Session:
       done += self._room(self._judging_tile(self.rows))
     return found
 
-  def _observe(self, turn: Turn) -> tuple[Any, Any]:
+  def _observe(self, turn: Turn) -> tuple[judging.Drawn, Any]:
     """Images and outputs of a turn's draws."""
     which, count = self._copied((turn.which, turn.num_draws))
     batch = self.problems, turn.masks, turn.active
-    images = self._run(judging.draw, (self.method, which, count), batch, turn.tile)
-    return images, self._forward(images, turn.active, count, turn.tile)
+    drawn = self._run(judging.draw, (self.method, which, count), batch, turn.tile)
+    return drawn, self._forward(drawn.images, turn.active, count, turn.tile)
 
   def _forward(self, images: Any, active: Any, count: Any, tile: Tile) -> Any:
     everywhere = self.classifier, count

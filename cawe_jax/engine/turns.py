@@ -25,6 +25,7 @@ class Assessment(NamedTuple):
   Attributes:
     rendered: Pictures and terms.
     estimate: Means over fresh draws.
+    obfuscated_image: The first of those draws, ``[B, H, W, C]``.
     score: The target's, on the images themselves, ``[B]``.
     masked_score: That of the masked image without noise, ``[B]``.
     masked_agreement: Whether the network says the target for it, bool ``[B]``.
@@ -33,6 +34,7 @@ class Assessment(NamedTuple):
 
   rendered: Rendered
   estimate: Estimate
+  obfuscated_image: np.ndarray
   score: np.ndarray
   masked_score: np.ndarray
   masked_agreement: np.ndarray

@@ -272,6 +272,7 @@ def assemble(session: Session, found: Found) -> Explanation:
     mask=found.mask,
     image=rendered.explanation,
     masked_image=rendered.masked_image,
+    obfuscated_image=result.obfuscated_image,
     input_image=session.crop(session.problems.image),
     target=session.crop(session.problems.target),
     score=result.score,

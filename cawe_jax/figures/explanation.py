@@ -1,10 +1,10 @@
 """One explanation on one page: what was seen, what was kept, how it was found.
 
-The top row holds the images (input, greyscale explanation, masked colours, mask), the
-bottom row the optimisation and the numbers, so that the figure reads alone. Everything
-is drawn with matplotlib's object interface: no ``pyplot``, hence no global state, no
-window, and nothing to close. Sizes and colours are given explicitly, and names are
-never parsed as formulas.
+The top row holds the images (input, greyscale explanation, what the network saw with
+the rest left out and with the rest replaced, mask), the bottom row the optimisation and
+the numbers, so that the figure reads alone. Everything is drawn with matplotlib's
+object interface: no ``pyplot``, hence no global state, no window, and nothing to close.
+Sizes and colours are given explicitly, and names are never parsed as formulas.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def explanation_figure(
       headings say what is drawn.
 
   Returns:
-    A figure of 15 x 6.7 inches at 110 dots per inch with an Agg canvas, which notebooks
-    show as a picture.
+    A figure of 17.5 x 6.7 inches at 110 dots per inch with an Agg canvas, which
+    notebooks show as a picture.
 
   Raises:
     ValueError: ``explanation`` is a batch, a leaf of its mask is not
@@ -100,30 +100,32 @@ def explanation_figure(
     )
   name = e.target_name if target_name is None else target_name
   score, replaced, left_out = _scores(e)
-  figure = _Page(figsize=(15, 6.7), dpi=110, facecolor="white")
+  figure = _Page(figsize=(17.5, 6.7), dpi=110, facecolor="white")
   FigureCanvasAgg(figure)
   title = f"Explanation of “{_shorten(name, 80)}”" if title is None else title
   _write(figure, 0.035, 0.979, _shorten(title, 110), size=16, weight="bold", va="top")
   _write(figure, 0.035, 0.927, _notice(e), size=11, color=_WARNING, va="top")
 
   top = {"left": 0.035, "right": 0.965, "top": 0.815, "bottom": 0.32, "wspace": 0.08}
-  cells = figure.add_gridspec(1, 4, **top)
-  image, grey, colour, mask = (figure.add_subplot(cells[i]) for i in range(4))
+  cells = figure.add_gridspec(1, 5, **top)
+  image, grey, colour, draw, mask = (figure.add_subplot(cells[i]) for i in range(5))
   _draw_image(image, e.input_image, "Image", bands)
   _subtitle(image, f"{_shorten(name, 30)}, {score}")
   _draw_image(grey, e.image, "Explanation")
-  _subtitle(grey, replaced)
-  _draw_image(colour, e.masked_image, "Masked image", bands)
+  _subtitle(grey, "what the mask keeps, in grey")
+  _draw_image(colour, e.masked_image, "Rest left out", bands)
   _subtitle(colour, left_out)
+  _draw_image(draw, e.obfuscated_image, "Rest replaced, one draw", bands)
+  _subtitle(draw, replaced)
   _draw_mask(mask, e.mask)
   _subtitle(mask, f"mean {_percent(e.rate)}, above zero {_percent(e.rate_l0)}")
 
   # Left edges: those of the panels above, plus room for the tick labels.
-  terms = figure.add_axes((0.0625, 0.065, 0.4225, 0.165))
+  terms = figure.add_axes((0.0585, 0.065, 0.529, 0.165))
   _draw_curves(terms, "Objective by step", _terms(e))
-  rate = figure.add_axes((0.5365, 0.065, 0.163, 0.165))
+  rate = figure.add_axes((0.6249, 0.065, 0.1513, 0.165))
   _draw_curves(rate, "Mean of the mask by step", {"rate": e.history.rate})
-  _draw_numbers(figure.add_axes((0.746, 0.065, 0.219, 0.165)), e)
+  _draw_numbers(figure.add_axes((0.7902, 0.065, 0.1748, 0.165)), e)
   return figure
 
 
@@ -152,19 +154,19 @@ def _scores(e: Explanation) -> tuple[str, str, str]:
   if e.is_regression:
     return (
       f"value {_number(e.score)}",
-      f"value, rest replaced: {_number(e.score_with_noise)}",
-      f"value, rest left out: {_number(e.score_without_noise)}",
+      f"value {_number(e.score_with_noise)}, mean of draws",
+      f"value {_number(e.score_without_noise)}",
     )
   if not np.isfinite(e.retained_probability):  # hardly any to keep: it was raised
     return (
       f"p = {_number(e.probability)}",
-      f"p, rest replaced: {_number(e.score_with_noise)}",
-      f"p, rest left out: {_number(e.score_without_noise)}",
+      f"p = {_number(e.score_with_noise)}, mean of draws",
+      f"p = {_number(e.score_without_noise)}",
     )
   return (
     f"p = {_number(e.probability)}",
-    f"p kept, rest replaced: {_percent(e.retained_probability)}",
-    f"p kept, rest left out: {_percent(e.explanation_probability)}",
+    f"keeps {_percent(e.retained_probability)} of p, mean of draws",
+    f"keeps {_percent(e.explanation_probability)} of p",
   )
 
 
@@ -172,9 +174,12 @@ def _draw_image(
   axes: Axes, image: Any, heading: str, bands: Sequence[int] | None = None
 ) -> None:
   picture, caption = as_shown(image, bands)
-  axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+  known = np.isfinite(picture).all()  # not of a draw that an old file does not have
+  axes.imshow(picture if known else np.ones_like(picture), cmap="gray", vmin=0, vmax=1)
   _bare(axes)
   _heading(axes, f"{heading}, {caption}" if caption else heading, up=20)
+  if not known:
+    _write(axes, 0.5, 0.5, "n/a", transform=axes.transAxes, color=_GREY, ha="center")
 
 
 def _draw_mask(axes: Axes, mask: Sequence[Any]) -> None:

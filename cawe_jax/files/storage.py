@@ -153,7 +153,10 @@ def _class_names(path: PathLike, arrays: Mapping[str, Any]) -> ClassNames:
 
 
 def _complete(arrays: dict[str, Any]) -> None:
-  """Add what the first files lack: scores, multipliers, and conditions, unknown."""
+  """Add what the first files lack: draws, conditions, scores and multipliers."""
+  if "masked_image" in arrays:
+    unknown = np.full_like(arrays["masked_image"], np.nan)
+    arrays.setdefault("obfuscated_image", unknown)
   if "objective" in arrays:
     for name in ("should_go", "should_return", "gap_standard_error"):
       arrays.setdefault(name, np.full(np.shape(arrays["objective"]), np.nan, "f"))

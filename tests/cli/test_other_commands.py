@@ -50,6 +50,7 @@ def test_bands_of_a_figure(tmp_path, saved, capsys, real_figures):
   many = saved._replace(
     input_image=np.repeat(saved.input_image, 3, -1),
     masked_image=np.repeat(saved.masked_image, 3, -1),
+    obfuscated_image=np.repeat(saved.obfuscated_image, 3, -1),
   )
   cawe_jax.save(tmp_path / "many.npz", many)
   arguments = ["figure", str(tmp_path / "many.npz"), "--out"]

@@ -20,6 +20,7 @@ def make_explanation(shapes=None, size=(15, 17), channels=3, **changes):
     mask=tuple(rng.random(shape, np.float32) ** 8 for shape in shapes),
     image=rng.random((*size, 1)),
     masked_image=rng.random((*size, channels)),
+    obfuscated_image=rng.random((*size, channels)),
     input_image=rng.random((*size, channels)),
     target=np.int32(285),
     score=0.9123,

@@ -22,7 +22,7 @@ def texts(figure):
 
 
 def panels(figure):
-  """The four image panels by heading."""
+  """The five image panels by heading."""
   return {axes.texts[0].get_text(): axes for axes in figure.axes if axes.images}
 
 
@@ -31,8 +31,8 @@ def test_figure_shows_the_numbers():
   for text in (
     "Explanation of “tabby”",
     "tabby, p = 0.912",
-    "p kept, rest replaced: 87 %",
-    "p kept, rest left out: 104 %",
+    "keeps 87 % of p, mean of draws",
+    "keeps 104 % of p",
     "mean 1.1 %, above zero 4.3 %",
     "0.0613 ± 0.00213",
     "0.0113 / 0.0427",
@@ -58,9 +58,21 @@ def test_panels_show_the_arrays():
   shown = {heading: axes.images[0].get_array() for heading, axes in drawn.items()}
   np.testing.assert_array_equal(shown["Image"], explanation.input_image)
   np.testing.assert_array_equal(shown["Explanation"], explanation.image[..., 0])
-  np.testing.assert_array_equal(shown["Masked image"], explanation.masked_image)
+  np.testing.assert_array_equal(shown["Rest left out"], explanation.masked_image)
+  draw = shown["Rest replaced, one draw"]
+  np.testing.assert_array_equal(draw, explanation.obfuscated_image)
   mask = np.ma.filled(shown["Mask by scale and orientation"], np.nan)
   np.testing.assert_array_equal(mask, mask_layout(enlarged(explanation.mask)))
+
+
+def test_a_draw_that_an_old_file_does_not_have_is_said():
+  explanation = make_explanation()
+  unknown = np.full_like(explanation.obfuscated_image, np.nan)
+  figure = explanation_figure(explanation._replace(obfuscated_image=unknown))
+  panel = panels(figure)["Rest replaced, one draw"]
+  assert "n/a" in [text.get_text() for text in panel.texts]
+  assert texts(figure).count("n/a") == 1
+  pixels(figure)
 
 
 def test_sub_bands_are_labelled():
@@ -161,7 +173,7 @@ def test_a_pixel_mask_is_a_heat_map():
     panels(figure)["Mask"].images[0].get_array(), explanation.mask[0][0, ..., 0]
   )
   assert not {"A", "H", "J=1"} & set(texts(figure))
-  assert pixels(figure).shape[1] == 1650
+  assert pixels(figure).shape[1] == 1925
 
 
 def test_a_mask_of_ones_own_representation_is_drawn():
@@ -173,7 +185,7 @@ def test_a_mask_of_ones_own_representation_is_drawn():
     np.ma.filled(shown, np.nan), mask_layout(enlarged(explanation.mask))
   )
   assert not {"A", "H", "V", "D", "J=1"} & set(texts(figure))
-  assert pixels(figure).shape[1] == 1650
+  assert pixels(figure).shape[1] == 1925
 
 
 def test_nothing_finite_still_draws():
@@ -191,7 +203,7 @@ def test_nothing_finite_still_draws():
   figure = explanation_figure(explanation)
   drawn = texts(figure)
   assert "class 285, p = n/a" in drawn
-  assert "p, rest replaced: n/a" in drawn
+  assert "p = n/a, mean of draws" in drawn
   assert "n/a at λ = 20" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
@@ -209,10 +221,10 @@ def test_a_regression_shows_its_value():
   )
   drawn = texts(explanation_figure(explanation))
   assert "output 1, value 31.2" in drawn
-  assert "value, rest replaced: 30.8" in drawn
-  assert "value, rest left out: -2.51" in drawn
+  assert "value 30.8, mean of draws" in drawn
+  assert "value -2.51" in drawn
   assert "Explanation of “output 1”" in drawn
-  assert not any("p = " in text or "p kept" in text for text in drawn)
+  assert not any("p = " in text or " of p" in text for text in drawn)
   named = texts(explanation_figure(explanation, target_name="age in years"))
   assert "age in years, value 31.2" in named
 
@@ -227,7 +239,7 @@ def test_a_class_that_is_not_predicted_has_no_share_to_keep():
     explanation_probability=np.nan,
   )
   drawn = texts(explanation_figure(explanation, target_name="nine"))
-  for text in ("nine, p = 4e-19", "p, rest replaced: 0.27", "p, rest left out: 0.98"):
+  for text in ("nine, p = 4e-19", "p = 0.27, mean of draws", "p = 0.98"):
     assert text in drawn
   assert not [text for text in drawn if "n/a" in text]
 
@@ -299,7 +311,11 @@ def test_gaps_are_neutral():
 def test_images_of_any_number_of_channels_are_drawn(channels, bands, said):
   e = make_explanation(channels=channels)
   figure = explanation_figure(e, bands=bands)
-  drawn = {"Image": e.input_image, "Masked image": e.masked_image}
+  drawn = {
+    "Image": e.input_image,
+    "Rest left out": e.masked_image,
+    "Rest replaced, one draw": e.obfuscated_image,
+  }
   for heading, image in drawn.items():
     shown = panels(figure)[heading + said].images[0].get_array()
     if bands is not None:

@@ -27,4 +27,4 @@ def test_a_notebook_shows_the_figure_without_pyplot():
     [sys.executable, "-c", script], capture_output=True, check=True, timeout=120
   )
   with Image.open(io.BytesIO(done.stdout)) as shown:
-    assert (shown.format, shown.size) == ("PNG", (1650, 737))
+    assert (shown.format, shown.size) == ("PNG", (1925, 737))

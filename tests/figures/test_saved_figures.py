@@ -15,7 +15,7 @@ def test_a_loaded_explanation_gives_the_same_figure(tmp_path):
   before, after = (
     pixels(explanation_figure(e, target_name="tabby")) for e in (explanation, loaded)
   )
-  assert before.shape == (737, 1650, 4)
+  assert before.shape == (737, 1925, 4)
   np.testing.assert_array_equal(before, after)
   assert len(np.unique(before.reshape(-1, 4), axis=0)) > 100
 
