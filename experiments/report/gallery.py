@@ -20,7 +20,7 @@ from PIL import Image
 from cawe_jax.files.writing import atomic_write
 from experiments.axes import Job
 from experiments.report.images import explained_image
-from experiments.report.summary import Row, percent, summarise
+from experiments.report.summary import Row, known_numbers, percent, summarise
 from experiments.store import Store
 
 _QUALITY = 85  # of JPEG; a 224 x 224 explanation takes about 8 kB
@@ -105,19 +105,22 @@ def _picture(row: Row, result: dict[str, np.ndarray], point: int) -> str:
       f"distortion {result['distortion'][point]:.4f}, "
       f"retained {percent(result['retained_probability'][point])}"
     )
+  weak = known_numbers(result).get("retains_enough")
+  note = "retains little" if weak is not None and weak[point] == 0 else ""
   try:
-    return _figure(explained_image(result, point), row.name, numbers)
+    return _figure(explained_image(result, point), row.name, numbers, note)
   except ValueError:
     return f"<figure><figcaption>{_escape(numbers)}: no image</figcaption></figure>\n"
 
 
-def _figure(image: np.ndarray, alternative: str, caption: str) -> str:
+def _figure(image: np.ndarray, alternative: str, caption: str, note: str = "") -> str:
   file = io.BytesIO()
   Image.fromarray(np.squeeze(image)).save(file, "JPEG", quality=_QUALITY)
   data = base64.b64encode(file.getvalue()).decode()
+  mark = f" <span class='wrong'>{_escape(note)}</span>" if note else ""
   return (
     f"<figure><img alt='{_escape(alternative)}' src='data:image/jpeg;base64,{data}'>"
-    f"<figcaption>{_escape(caption)}</figcaption></figure>\n"
+    f"<figcaption>{_escape(caption)}{mark}</figcaption></figure>\n"
   )
 
 

@@ -25,6 +25,9 @@ NUMBERS = (
 )
 """Keys of results, ``[G]`` each, of which the table has the means."""
 
+ENOUGH = 0.5
+"""Share of the clean probability; an explanation that retains less explains little."""
+
 FRACTIONS = (0.01, 0.05, 0.1, 0.5)
 """Points of a curve that the table has, where the curve has them."""
 
@@ -80,12 +83,19 @@ def selected_results(store: Store, job: str) -> list[dict[str, np.ndarray]]:
 def known_numbers(result: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Those of ``NUMBERS`` that a result has, and what metrics said, ``[G]`` each.
 
-  A metric's number is called ``metrics.deletion``: ``distortion`` might be one's own.
+  ``retains_enough`` is 1 where at least ``ENOUGH`` of the probability is retained, and
+  0 where less is. A metric's number is called ``metrics.deletion``: ``distortion``
+  might be one's own.
   """
   # Of curves, the distortion has a second axis.
   found = {
     name: result[name] for name in NUMBERS if name in result and result[name].ndim == 1
   }
+  if "retained_probability" in found:
+    retained = found["retained_probability"]
+    found["retains_enough"] = np.where(
+      np.isnan(retained), np.nan, (retained >= ENOUGH).astype(np.float64)
+    )
   judged = (name for name in result if name.startswith(f"{METRICS}/"))
   return found | {name.replace("/", ".", 1): result[name] for name in judged}
 

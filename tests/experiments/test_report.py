@@ -133,6 +133,22 @@ def test_the_gallery_escapes_everything_and_asks_nobody(explanations):
   assert page.count("but it is") == 1
 
 
+def test_what_retains_little_is_counted_and_marked(explanations):
+  config, jobs, store, results = explanations
+  # Of each job's photographs one keeps just enough, the others less; one is unknown.
+  retained = np.float32([0.5, 0.49, 0.0, np.nan])
+  for name, job_results in results.items():
+    for i, result in enumerate(job_results):
+      result["retained_probability"] = np.full(POINTS, retained[i])
+      store.write_result(name, i, result)
+  found = summarise(jobs, store)[0].numbers["retains_enough"]
+  np.testing.assert_allclose(found.value, 1 / 3)
+  assert found.count == 3
+  write_gallery(config, jobs, store, store.folder / "gallery.html")
+  page = (store.folder / "gallery.html").read_text()
+  assert page.count("retains little") == 2 * POINTS * len(jobs)
+
+
 def read_events(path):
   """Tag, step and value: TensorBoard's record format, read by hand."""
   from tensorboardX.proto.event_pb2 import Event
