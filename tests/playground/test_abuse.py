@@ -304,6 +304,7 @@ def shipping(make_settings, tmp_path_factory):
     yield address
 
 
+@pytest.mark.browser  # alone, as the time that a visitor waits is measured
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine there")
 def test_another_address_is_served_while_one_floods(shipping):
   """Jobs on many pages, silent connections, and a file that takes for ever."""
@@ -349,8 +350,8 @@ def test_another_address_is_served_while_one_floods(shipping):
       assert found["result"] is None  # it is the shipped one
       return time.monotonic() - start
 
-  # Both turns come after one job, of 120. Half a second, where nothing else runs.
-  assert run(test()) < 5
+  # Page, signal and explanation together. Both turns come after one job, of 120.
+  assert run(test()) < 2
 
 
 def test_after_all_this_a_normal_visitor_is_served(address):
