@@ -32,6 +32,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cawe_jax.files.compilation import enable_compilation_cache
+from cawe_jax.numerics.devices import check_platform
 from experiments.axes import Job
 from experiments.batches import partition
 from experiments.progress import Progress
@@ -68,7 +69,7 @@ def join_processes(
     find: Let JAX find out all three, on TPUs and under Slurm.
 
   Raises:
-    ValueError: Only some of the three are given.
+    ValueError: Only some of the three are given, or JAX finds no device.
   """
   given = coordinator, num_processes, process_id
   if 0 < sum(value is not None for value in given) < 3:
@@ -78,6 +79,7 @@ def join_processes(
     )
   if find or coordinator is not None:
     jax.distributed.initialize(*given, shutdown_timeout_seconds=_LONGEST_WAIT_SECONDS)
+  check_platform()
   return Process(jax.process_index(), jax.process_count())
 
 

@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from cawe_jax.files.compilation import enable_compilation_cache
+from cawe_jax.numerics.ambient import own_rules
 from experiments import launch
 from experiments.keys import KEYS
 from experiments.progress import Progress
@@ -96,6 +97,7 @@ def main(argv: list[str]) -> None:
     _refuse(str(error))
 
 
+@own_rules()
 def _run(sweep: Sweep, process: Process, console: Console) -> None:
   if _LAUNCHER.value != "none":
     launch.submit(sweep, _LAUNCHER.value, console)

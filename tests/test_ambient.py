@@ -191,3 +191,24 @@ def test_without_compilation(classifier):
   with jax.disable_jit():
     found = run()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, run())
+
+
+def test_a_pixel_map_obeys_no_rules_of_the_callers():
+  mask = (np.ones((2, 1, *SHAPE), np.float32),)
+  expected = metrics.pixel_map(mask, pixel(), SHAPE[:2], num_draws=1)
+  with jax.transfer_guard("disallow_explicit"), jax.numpy_dtype_promotion("strict"):
+    found = metrics.pixel_map(mask, pixel(), SHAPE[:2], num_draws=1)
+  np.testing.assert_array_equal(found[0], expected[0])
+  with pytest.raises(ValueError, match=r"image_shape is \(6, 5, 1\); it must"):
+    metrics.pixel_map(mask, pixel(), SHAPE)
+
+
+@pytest.mark.parametrize(
+  "function", [attribution.gradient_x_input(), attribution.rise(4), check_classifier]
+)
+def test_images_of_two_shapes_are_one_line(function, classifier):
+  images = [IMAGES[0], IMAGES[1][:-1]]
+  with pytest.raises(ValueError, match=r"images of shapes \(6, 5, 1\) and \(5, 5, 1\)"):
+    function(classifier, images)
+  with pytest.raises(ValueError, match=r"^method is pixel\(\); it must be a Method"):
+    explain(classifier, IMAGES, pixel(), key=KEY)

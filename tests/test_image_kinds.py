@@ -337,3 +337,34 @@ def test_pillow_images_are_judged_too():
     np.testing.assert_array_equal(
       images.prepare_image(image, (24, 20)), images.decode_image(levels.getvalue(), "t")
     )
+
+
+def tiff(pixels, *left_out, **options):
+  """A TIFF without some of its tags, which are overwritten by a private one."""
+  file = io.BytesIO()
+  tifffile.imwrite(file, pixels, metadata=None, **options)
+  data = bytearray(file.getvalue())
+  with tifffile.TiffFile(io.BytesIO(bytes(data))) as whole:
+    for number in left_out:
+      offset = whole.pages[0].tags[number].offset
+      data[offset : offset + 2] = (65000).to_bytes(2, "little")
+  return bytes(data)
+
+
+def test_a_fourth_band_of_which_nothing_is_said_is_no_opacity():
+  pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 4), np.uint8)
+  said = tiff(pixels, photometric="rgb", extrasamples=["unassalpha"])
+  assert images.decode_image(said, "test").shape == (20, 24, 3)
+  unsaid = tiff(pixels, 338, photometric="rgb", extrasamples=["unassalpha"])
+  with pytest.raises(ValueError, match="not known whether its last band is opacity"):
+    images.decode_image(unsaid, "test")
+
+
+@pytest.mark.parametrize(
+  ("largest", "white"), [(4095, 4095), (1023, 1023), (16383, 16383), (4000, 65535)]
+)
+def test_the_bits_of_a_camera_are_known_by_its_largest_value(largest, white):
+  pixels = np.arange(480, dtype=np.uint16).reshape(20, 24)
+  data = tiff(pixels, extratags=[(281, "H", 1, largest, True)])
+  image = images.decode_image(data, "test")
+  np.testing.assert_allclose(image[..., 0], pixels / white, atol=1e-7)

@@ -101,13 +101,13 @@ class Attribution(Part, abc.ABC):
       ValueError: An argument is out of range, the method is not for this network, or
         the network returned NaN.
     """
+    classifier, batch, targets = check_arguments(classifier, images, targets)
     is_single = np.ndim(images) == 3
-    classifier, images, targets = check_arguments(classifier, images, targets)
     key = checks.check_key(jax.random.key(0) if key is None else key)
-    self.check_call(classifier, images)
-    ids = checks.check_ids(None, images)
+    self.check_call(classifier, batch)
+    ids = checks.check_ids(None, batch)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, ids)
-    relevance = self.attribute(classifier, jnp.asarray(images), targets, keys)
+    relevance = self.attribute(classifier, jnp.asarray(batch), targets, keys)
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in relevance):
       raise ValueError(
         f"{self.name} found NaN or infinite numbers; outputs and gradients of "

@@ -225,11 +225,11 @@ def completeness(
     >>> completeness(classifier, images, 1, relevance).tolist()
     [0.0]
   """
+  classifier, checked, targets = check_arguments(classifier, images, targets)
   is_single = np.ndim(images) == 3
-  classifier, images, targets = check_arguments(classifier, images, targets)
   start = as_baseline(baseline)
-  start.check_shape(images)
-  batch = Batch(jnp.asarray(images), targets, jnp.zeros(len(images)))
+  start.check_shape(checked)
+  batch = Batch(jnp.asarray(checked), targets, jnp.zeros(len(checked)))
   change = evaluate(_change(start), classifier, batch)
   total = sum(jnp.sum(leaf, (-4, -3, -2, -1)) for leaf in jax.device_get(relevance))
   known = jnp.where(change != 0, jnp.abs(change), jnp.nan)

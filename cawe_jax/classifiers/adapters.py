@@ -175,6 +175,12 @@ def check_classifier(classifier: Classifier, images: Images) -> None:
       images; or an image's depend on its company, as with batch normalisation in
       training mode, or change from call to call, as with dropout.
   """
+  shapes = list(dict.fromkeys(map(np.shape, images)))
+  if len(shapes) > 1:
+    raise ValueError(
+      f"images has images of shapes {shapes[0]} and {shapes[1]}; all must have one "
+      "shape"
+    )
   if np.ndim(images) != 4 or len(images) < 2:
     raise ValueError(
       f"images has shape {np.shape(images)}; it must be [N, H, W, C] with N at least 2"

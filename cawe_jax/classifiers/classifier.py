@@ -182,7 +182,7 @@ def _checked_names(names: Any) -> tuple[str, ...]:
       "output, in the order of the outputs"
     )
   names = tuple(names)
-  wrong = next((name for name in names if not isinstance(name, str)), None)
-  if wrong is not None:
-    raise ValueError(f"class_names has the entry {wrong!r:.80}; names must be text")
+  for name in names:
+    if not isinstance(name, str):
+      raise ValueError(f"class_names has the entry {name!r:.80}; names must be text")
   return names

@@ -45,6 +45,11 @@ def download(
       f"a download from https://huggingface.co/{repository} needs the package "
       f"huggingface_hub (pip install 'cawe-jax[hub]'); or {by_hand}"
     ) from None
+  except RuntimeError:
+    raise ValueError(
+      f"https://huggingface.co/{repository} is not asked, since the user has no home "
+      f"folder to keep files in; set HF_HOME to a folder, or {by_hand}"
+    ) from None
   address = f"{constants.ENDPOINT}/{repository}"
   if path := downloaded(repository, file_name, revision):
     return path
@@ -69,7 +74,7 @@ def downloaded(
   """Where :func:`download` has put a file before, or None; asks no network."""
   try:
     from huggingface_hub import hf_hub_download
-  except ImportError:
+  except (ImportError, RuntimeError):  # the latter where there is no home folder
     return None
   try:
     return Path(

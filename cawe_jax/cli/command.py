@@ -68,7 +68,7 @@ def _figure(options: argparse.Namespace) -> int:
   from cawe_jax.cli.results import redraw
 
   redraw(options.file, options.out, options.bands)
-  print(path_line(options.out))
+  streams.report(path_line(options.out), options.out)
   return 0
 
 

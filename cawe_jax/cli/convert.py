@@ -19,13 +19,16 @@ from cawe_jax.classifiers.registry import (
   module_for,
   what_was_taken,
 )
+from cawe_jax.cli import streams
 from cawe_jax.cli.lines import one_line
 from cawe_jax.files.checksums import sha256
+from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.devices import check_platform
 
 _SUFFIX = ".safetensors"
 
 
+@own_rules()
 def run_convert(options: argparse.Namespace) -> int:
   """Read, convert, try and write; nothing is written unless all of it succeeds."""
   check_platform()
@@ -45,14 +48,15 @@ def run_convert(options: argparse.Namespace) -> int:
   digest = sha256(source)
   save_converted(out, Converted(info.name, digest, params))
   num_parameters = sum(array.size for array in params.values())
-  print(f"{info.name}: {num_parameters:,} parameters in {len(params)} arrays")
+  lines = [f"{info.name}: {num_parameters:,} parameters in {len(params)} arrays"]
   taken = what_was_taken(checkpoint, info.name)
-  print(f"from {one_line(str(source))}, SHA-256 {digest}{taken and f'; {taken}'}")
-  print(f"to   {one_line(str(out))}, SHA-256 {sha256(out)}")
-  print(
+  lines += [
+    f"from {one_line(str(source))}, SHA-256 {digest}{taken and f'; {taken}'}",
+    f"to   {one_line(str(out))}, SHA-256 {sha256(out)}",
     f"check: {len(logits)} finite logits of a grey image, from {logits.min():.2f} to "
-    f"{logits.max():.2f}"
-  )
+    f"{logits.max():.2f}",
+  ]
+  streams.report("\n".join(lines), str(out))
   return 0
 
 

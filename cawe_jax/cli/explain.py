@@ -53,6 +53,7 @@ from cawe_jax.files.images import image_id
 from cawe_jax.methods import Method
 from cawe_jax.metrics import Judged, Metric, bounds, measure
 from cawe_jax.metrics.names import BOUND_NUMBERS
+from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.devices import check_platform
 from cawe_jax.types import Explanation
 
@@ -86,6 +87,7 @@ class _Answer(NamedTuple):
   compile_seconds: float
 
 
+@own_rules()
 def run_explain(options: argparse.Namespace) -> int:
   """Explain the images of a command line; the exit code is 2 if any failed."""
   check_platform()

@@ -9,11 +9,13 @@ import warnings
 
 from cawe_jax.explaining.emptiness import EmptyMaskWarning
 from cawe_jax.files.compilation import enable_compilation_cache
+from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.devices import check_platform
 
 _NEEDED = ("jaxwt", "msgspec", "starlette", "uvicorn", "websockets")
 
 
+@own_rules()
 def run_playground(options: argparse.Namespace) -> int:
   """Serve until Ctrl-C; that is how it ends, so the exit code is 0.
 

@@ -39,6 +39,24 @@ def write_line(text: str, stream: TextIO | None) -> OSError | None:
   return None
 
 
+def report(text: str, written: str) -> None:
+  """Print what was done, on standard output; whoever has stopped reading is no error.
+
+  Args:
+    text: What to print.
+    written: The file that was written before.
+
+  Raises:
+    ValueError: It cannot be printed; the error says that the file is whole.
+  """
+  error = write_line(text, sys.stdout)
+  if error is not None and not isinstance(error, BrokenPipeError):
+    raise ValueError(
+      f"standard output cannot be written ({error.strerror}); the file {written!r} is "
+      "whole"
+    )
+
+
 def flush(stream: TextIO | None) -> OSError | None:
   """Print what a stream still holds; as :func:`write_line`."""
   if stream is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 _COLOURS = {
@@ -26,6 +27,9 @@ _COLOURS = {
 """Names of TIFF's photometric interpretations and how many bands they have."""
 _FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 _JPEG = 7
+_LARGEST_VALUE = 281
+"""TIFF's tag MaxSampleValue."""
+_CAMERAS = {2**bits - 1 for bits in (10, 12, 14)}
 _ADVICE = "convert it, e.g. to an 8-bit RGB PNG"
 
 
@@ -40,6 +44,8 @@ class TiffKind(NamedTuple):
     is_planar: Whether each band is stored by itself.
     compression: 1 is none.
     is_big_endian: Byte order of the file.
+    says_what_is_extra: Whether it is said what bands beside the colours are.
+    white: The largest value that there may be, where values are unsigned.
   """
 
   photometric: int
@@ -49,6 +55,8 @@ class TiffKind(NamedTuple):
   is_planar: bool
   compression: int
   is_big_endian: bool
+  says_what_is_extra: bool
+  white: int
 
   @property
   def is_grey(self) -> bool:
@@ -154,7 +162,20 @@ def _kind(tags: Any) -> TiffKind:
     is_planar=tags.get(plugin.PLANAR_CONFIGURATION, 1) == 2,
     compression=int(tags.get(plugin.COMPRESSION, 1)),
     is_big_endian=tags.prefix == b"MM",
+    says_what_is_extra=plugin.EXTRASAMPLES in tags,
+    white=_white(tags),
   )
+
+
+def _white(tags: Any) -> int:
+  """What the bits allow, or the camera's bits that the largest value names."""
+  bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
+  largest = int(np.max(tags.get(_LARGEST_VALUE, 0)))
+  # Of pixels of 16 bits from a camera of 12, it is 4095; any other number may be that
+  # of the brightest pixel, which need not be white.
+  if bits == 16 and largest in _CAMERAS:
+    return largest
+  return 2**bits - 1
 
 
 def _why_not_certain(kind: TiffKind, image: Image.Image) -> str | None:
@@ -169,6 +190,8 @@ def _why_not_certain(kind: TiffKind, image: Image.Image) -> str | None:
   if name == "palette" and kind.compression == _JPEG:
     return "JPEG changes the palette's indices"
   others = kind.bands - num_colours
+  if others == 1 and not kind.is_grey and not kind.says_what_is_extra:
+    return "it is not known whether its last band is opacity"
   if kind.is_grey and others and (kind.is_planar or others > 1):
     return "it is not known which bands are which colours"
   if needs_libtiff(image):

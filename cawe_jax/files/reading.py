@@ -145,8 +145,8 @@ def _rgb_from_deep_grey(
   """Greyscale of more than 8 bits, which Pillow's ``convert`` would saturate."""
   values = np.asarray(image)
   white = 1 if image.mode == "F" else 65535
-  if kind is not None and kind.bits == 12:
-    white = 4095
+  if kind is not None and kind.bits in (12, 16):
+    white = kind.white
   if not (values.min() >= 0 and values.max() <= white):  # Also false for NaN.
     raise ValueError(
       f"{label}: values from {values.min()} to {values.max()} in mode {image.mode}, "

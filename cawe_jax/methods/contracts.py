@@ -44,6 +44,10 @@ def check_method(method: Any) -> None:
   Raises:
     ValueError: One line that names the part or the number and what is allowed.
   """
+  if not hasattr(method, "recipe"):
+    raise ValueError(
+      f"method is {method!r:.80}; it must be a Method, such as cartoonx() returns"
+    )
   recipe = method.recipe
   check_transform(method.representation)
   check_part("perturbation", method.perturbation, Perturbation)

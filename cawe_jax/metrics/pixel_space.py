@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.metrics.ranks import check_axes, check_shapes
+from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.types import Array, Masks, Relevance, Representation, Transform
 
 
+@own_rules()
 def pixel_map(
   mask: Masks,
   transform: Transform,
@@ -62,6 +64,8 @@ def pixel_map(
   """
   if num_draws < 1:
     raise ValueError(f"num_draws is {num_draws}; it must be at least 1")
+  if np.shape(image_shape) != (2,):
+    raise ValueError(f"image_shape is {image_shape}; it must be height and width")
   representation = transform((*image_shape, 1))
   (batch,) = check_axes("mask", mask)
   check_shapes("mask", mask, representation, batch)

@@ -151,6 +151,7 @@ def create_app(settings: Settings) -> Starlette:
   if settings.root_path:
     # A proxy may take it off, or not.
     routes.append(Mount(settings.root_path, routes=routes.copy()))
+    routes.append(Route(settings.root_path, _with_slash))
   app = Starlette(
     routes=routes,
     exception_handlers={HTTPException: _one_line, Exception: _failed},  # type: ignore[dict-item]
@@ -158,6 +159,16 @@ def create_app(settings: Settings) -> Starlette:
   )
   app.add_middleware(_Guard, settings=settings)
   return app
+
+
+async def _with_slash(request: Request) -> Response:
+  """To the same address with a slash at its end.
+
+  It is relative, since only the browser knows the host and port that it asked.
+  """
+  return Response(
+    status_code=307, headers={"location": f"{request.url.path.rpartition('/')[2]}/"}
+  )
 
 
 class _Guard:

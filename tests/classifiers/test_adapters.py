@@ -219,6 +219,8 @@ def test_class_names_are_one_text_per_output_in_order(name):
     ValueError, match=r"^class_names has the entry 7; names must be text"
   ):
     make(class_names=["a", 7, "c"])
+  with pytest.raises(ValueError, match=r"^class_names has the entry None"):
+    make(class_names=["a", None, "c"])
   for names in (np.array(["a", "b", "c"]), iter("abc")):
     assert make(class_names=names).class_names == ("a", "b", "c")
   for names in (["a"], list("abcd")):
@@ -283,6 +285,8 @@ def test_networks_that_cannot_be_explained(fn, message):
 def test_two_images_are_needed():
   with pytest.raises(ValueError, match=r"images has shape \(1, 8, 8, 3\)"):
     check_classifier(from_function(function, SIZE), IMAGES[:1])
+  with pytest.raises(ValueError, match=r"images of shapes .* all must have one shape"):
+    check_classifier(from_function(function, SIZE), [IMAGES[0], IMAGES[1][:-1]])
 
 
 class Training:

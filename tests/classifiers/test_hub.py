@@ -190,3 +190,17 @@ def test_the_library_is_not_asked_without_a_network(tmp_path):
   assert "https://hub.invalid/owner/other cannot be reached (" in done.stdout
   # The library would try for 23 s and say so.
   assert "Retry" not in done.stderr
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch):
+  class Homeless:
+    def find_spec(self, name, path=None, target=None):
+      if name.startswith("huggingface_hub"):
+        raise RuntimeError("Could not determine home directory.")
+
+  for name in [name for name in sys.modules if name.startswith("huggingface_hub")]:
+    monkeypatch.delitem(sys.modules, name)
+  monkeypatch.setattr(sys, "meta_path", [Homeless(), *sys.meta_path])
+  assert hub.downloaded("timm/resnet18.tv_in1k") is None
+  with pytest.raises(ValueError, match=r"no home folder .* set HF_HOME to a folder"):
+    hub.download("timm/resnet18.tv_in1k")

@@ -4,6 +4,7 @@ import collections
 import os
 import pickle
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -83,3 +84,10 @@ def test_convert_needs_an_architecture_and_a_file(run, capsys):
     assert error.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cawe: error: the following arguments are required: ")
+
+
+def test_rules_of_the_environment_do_not_stop_it(run, weights, tmp_path):
+  out = tmp_path / "tiny.safetensors"
+  with jax.transfer_guard("disallow"), jax.numpy_dtype_promotion("strict"):
+    code, printed, errors = run("convert", weights, "--architecture=tiny", "--out", out)
+  assert (code, errors, len(printed)) == (0, [], 4)

@@ -320,3 +320,9 @@ with open("/proc/self/status") as status:
 print(peak, decoder.ru_utime + decoder.ru_stime)
 sys.exit(code)
 """
+
+
+def test_rules_of_the_environment_do_not_stop_it(explain, photo):
+  with jax.transfer_guard("disallow"), jax.numpy_rank_promotion("raise"):
+    code, lines, errors = explain(photo)
+  assert (code, len(lines), errors) == (0, 1, [])

@@ -171,3 +171,20 @@ def test_a_figure_that_fails_is_not_a_search_that_fails(
   lines = capsys.readouterr().err.splitlines()
   assert len(lines) == 3
   assert all("a font is missing" in line for line in lines)
+
+
+def test_what_is_written_is_whole_where_nothing_can_be_printed(
+  explain_all, tmp_path, monkeypatch, capsys, real_figures
+):
+  assert explain_all("--quiet") == 0
+  saved = next((tmp_path / "out").glob("*.npz"))
+  figure = tmp_path / "again.png"
+  with open("/dev/full", "w") as full:
+    monkeypatch.setattr(sys, "stdout", full)
+    assert main(["figure", str(saved), "--out", str(figure)]) == 2
+  assert figure.exists()
+  (line,) = capsys.readouterr().err.splitlines()[-1:]
+  assert line == (
+    "cawe: error: standard output cannot be written (No space left on device); the "
+    f"file {str(figure)!r} is whole"
+  )

@@ -130,3 +130,11 @@ def test_the_commands_options_reach_the_application(monkeypatch):
   with pytest.raises(Made) as made:
     main(["playground", *arguments])
   assert made.value.args == (("box.local",), "/a")
+
+
+def test_a_slash_is_added_without_naming_a_host(client):
+  found = client.get("/deep/playground", follow_redirects=False)
+  assert found.status_code == 307
+  # A proxy may have put another host and port there than the browser asked.
+  assert found.headers["location"] == "playground/"
+  assert client.get("/deep/playground").status_code == 200
