@@ -83,7 +83,8 @@ def open_checkpoint(
     path: A PyTorch file, legacy or zip, or a safetensors file, of at most 8 GiB.
     sha256_prefix: At least the first 8 hexadecimal digits of the file's SHA-256, by
       which PyTorch ends file names, as ``resnet18-f37072fd.pth``; None checks nothing.
-    entry: Name of the state dictionary in a training checkpoint.
+    entry: Name of the state dictionary in a training checkpoint; of an
+      average with entries both names, ``model_ema.module``.
 
   Raises:
     ValueError: The file is missing, has another hash, is truncated or damaged, holds
@@ -186,7 +187,8 @@ def _state_dictionary(
   """The named tensors in what a PyTorch file holds, and the name of their entry."""
   if not isinstance(content, dict):
     raise ValueError(f"holds a {type(content).__name__}, not a state dictionary")
-  names = [key for key, value in content.items() if _has_tensors(value)]
+  found = _entries(content)
+  names = list(found)
   if entry is None and len(names) > 1:
     raise ValueError(
       f"holds several state dictionaries: {', '.join(map(ascii, names))}; name the one "
@@ -196,11 +198,26 @@ def _state_dictionary(
     held = ", ".join(map(ascii, names)) or "none"
     raise ValueError(f"has no state dictionary {entry!a}; its entries that are: {held}")
   name = entry if entry is not None else next(iter(names), None)
-  tensors = content if name is None else content[name]
+  tensors = content if name is None else found[name]
   for key, tensor in tensors.items():
     if not (isinstance(key, str) and isinstance(tensor, Tensor)):
       raise ValueError(f"entry {key!a} is not a named tensor")
   return name, tensors
+
+
+def _entries(content: dict[Any, Any]) -> dict[str, Any]:
+  """The state dictionaries among the entries, and of averages also theirs.
+
+  An average may keep its weights beside its decay, as ``model_ema.module``; what an
+  optimiser keeps is no network.
+  """
+  found: dict[str, Any] = {}
+  for key, value in content.items():
+    if _has_tensors(value):
+      found[key] = value
+    elif isinstance(value, dict) and _is_average(key):
+      found |= {f"{key}.{k}": v for k, v in value.items() if _has_tensors(v)}
+  return found
 
 
 def _has_tensors(value: Any) -> bool:

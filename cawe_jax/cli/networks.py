@@ -96,7 +96,7 @@ def num_outputs_of(classifier: Classifier, shape: tuple[int, int, int]) -> int:
   except Exception as error:  # the user's own program
     raise ValueError(
       f"classifier {classifier.name!r} failed on an image of shape {shape}, with "
-      f"{in_one_line(error)}; images of other than three channels are .npy files"
+      f"{in_one_line(error)}; photographs have three channels, .npy files their array's"
     ) from error
 
 

@@ -148,6 +148,23 @@ def test_of_several_state_dictionaries_one_is_chosen(write, tmp_path):
 
 
 @both_formats
+def test_a_state_dictionary_may_be_an_entry_of_an_entry(write, tmp_path):
+  good, other = tensor("a", 24, (24,), (1,)), tensor("b", 1, (), (), storage_type=LONG)
+  storages = {"a": NUMBERS, "b": np.array([7], "<i8")}
+  # What an optimiser remembers lies deeper, under numbers.
+  optimiser = {"state": {0: {"exp_avg": good}}}
+  content = {"model": {"w": good}, "optimizer": optimiser}
+  path = tmp_path / "weights.pth"
+  path.write_bytes(write(content, {"a": NUMBERS}))
+  assert checkpoints.open_checkpoint(path).entry == "model"
+  average = {"model_ema": {"module": {"v": other}, "decay": 0.999}}
+  data = write(content | average, storages)
+  refused(data, tmp_path, r"'model', 'model_ema.module'; name .* \(--entry\); the pub")
+  checkpoint = checkpoints.open_checkpoint(path, entry="model_ema.module")
+  assert list(checkpoint.tensors) == ["v"]
+
+
+@both_formats
 def test_parameters_and_older_tensors(write, tmp_path):
   good = tensor("a", 24, (24,), (1,))
   none = collections.OrderedDict()

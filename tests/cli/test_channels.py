@@ -63,5 +63,5 @@ def test_an_image_of_four_bands(bands, explain, tmp_path, capsys):
 def test_a_network_of_other_channels_says_how_it_gets_them(bands, explain):
   code, lines, errors = explain("photo.png", "--classifier=wetlands:four_bands")
   assert (code, lines) == (2, [])
-  assert "images of other than three channels are .npy files" in errors[0]
+  assert "photographs have three channels, .npy files their array's" in errors[0]
   assert len(errors) == 1
