@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from image_files import NOISE, RNG, chunk, encode, one_line
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cawe_jax.files import images
 
@@ -319,10 +319,10 @@ def test_long_texts_and_profiles(kind, place):
       np.testing.assert_array_equal(image, images.decode_image(whole, "test"))
     else:
       with pytest.raises(
-        ValueError, match=r"'long\.png': its texts or colour"
+        ValueError, match=r"'long\.png': one of its texts or"
       ) as error:
         images.decode_image(data, "long.png")
-      assert "more than 16777216 bytes unpacked" in one_line(error)
+      assert "has more than 16777216 bytes unpacked" in one_line(error)
 
 
 def test_pillow_images_are_judged_too():
@@ -368,3 +368,13 @@ def test_the_bits_of_a_camera_are_known_by_its_largest_value(largest, white):
   data = tiff(pixels, extratags=[(281, "H", 1, largest, True)])
   image = images.decode_image(data, "test")
   np.testing.assert_allclose(image[..., 0], pixels / white, atol=1e-7)
+
+
+def test_the_limit_that_many_texts_reach_is_named():
+  info = PngImagePlugin.PngInfo()
+  for i in range(65):
+    info.add_text(f"text {i}", "x" * 2**20, zip=True)
+  data = encode(NOISE, pnginfo=info)
+  assert len(data) < 2**20
+  with pytest.raises(ValueError, match=r"or all texts have more than 67108864$"):
+    images.decode_image(data, "test")

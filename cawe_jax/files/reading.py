@@ -20,6 +20,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "NPY")
 last is NumPy's, for images of other than three channels."""
 MAX_TEXT_BYTES = 16 * 2**20
 """Each text and colour profile of a PNG, unpacked. Nothing of them is used."""
+MAX_ALL_TEXT_BYTES = 4 * MAX_TEXT_BYTES
+"""All of them together."""
 
 
 @contextlib.contextmanager
@@ -84,6 +86,7 @@ def _strict_pillow(read_libtiff: bool = False) -> Iterator[None]:
     (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
     (TiffImagePlugin, "READ_LIBTIFF", read_libtiff),
     (PngImagePlugin, "MAX_TEXT_CHUNK", MAX_TEXT_BYTES),
+    (PngImagePlugin, "MAX_TEXT_MEMORY", MAX_ALL_TEXT_BYTES),
   ]
   before = [getattr(module, name) for module, name, _ in settings]
   with warnings.catch_warnings():
@@ -101,7 +104,10 @@ def _too_much_text(error: Exception) -> str | None:
   """What is wrong with a PNG that is whole, by what Pillow says of it."""
   if "MAX_TEXT" not in str(error):
     return None
-  return f"its texts or colour profile have more than {MAX_TEXT_BYTES} bytes unpacked"
+  return (
+    f"one of its texts or its colour profile has more than {MAX_TEXT_BYTES} bytes "
+    f"unpacked, or all texts have more than {MAX_ALL_TEXT_BYTES}"
+  )
 
 
 def rows_from_pillow(image: Image.Image, label: str) -> Rows:

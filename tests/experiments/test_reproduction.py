@@ -13,6 +13,11 @@ COLUMNS = {
   "share above zero, %": ("rate_l0", 100),
   "distortion": ("distortion", 1),
   "retained": ("retained_probability", 1),
+  "retain half": ("retains_enough", 1),
+  **{
+    name: (f"metrics.retained_under_{name.lower()}", 1)
+    for name in ("Gaussian", "zeros", "mean", "blur", "infill")
+  },
   "area": ("area", 1),
   "evaluations": ("evaluations", 1),
   "seconds": ("seconds_per_explanation", 1),
