@@ -71,9 +71,11 @@ def _load(text: str) -> tuple[cawe.Classifier, Resize | None]:
 
 
 def weights_sha256(text: str) -> str | None:
-  """The checksum of the weights' file that a setting ``classifier`` names.
+  """The checksum of the weights that a setting ``classifier`` names.
 
-  Of a function of one's own, that of the arrays that it returns; None for a package's.
+  For ``NAME=FILE`` it is the file's. For a function of the user's own it is that of the
+  arrays in the classifier that the function returns. Weights that come with a package
+  have none, since the classifier's name fixes them.
   """
   name, _, weights = text.partition("=")
   if ":" in name:

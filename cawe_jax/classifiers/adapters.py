@@ -162,6 +162,25 @@ def nnx_model(classifier: Classifier) -> nnx.Module | None:
   return nnx.merge(apply.graph, classifier.params) if isinstance(apply, _Nnx) else None
 
 
+def check_one_shape(images: Any) -> None:
+  """Refuse lists of images of several shapes, of which NumPy makes no array.
+
+  Raises:
+    ValueError: One line with two of the shapes.
+
+  Example:
+    >>> check_one_shape([np.zeros((8, 8, 3)), np.ones((8, 8, 3))])
+  """
+  if not isinstance(images, list | tuple):
+    return
+  shapes = list(dict.fromkeys(map(np.shape, images)))
+  if len(shapes) > 1:
+    raise ValueError(
+      f"images has images of shapes {shapes[0]} and {shapes[1]}; all of a batch must "
+      "have one shape"
+    )
+
+
 @own_rules()
 def check_classifier(classifier: Classifier, images: Images) -> None:
   """Try what no type can promise, on real images.
@@ -175,12 +194,7 @@ def check_classifier(classifier: Classifier, images: Images) -> None:
       images; or an image's depend on its company, as with batch normalisation in
       training mode, or change from call to call, as with dropout.
   """
-  shapes = list(dict.fromkeys(map(np.shape, images)))
-  if len(shapes) > 1:
-    raise ValueError(
-      f"images has images of shapes {shapes[0]} and {shapes[1]}; all must have one "
-      "shape"
-    )
+  check_one_shape(images)
   if np.ndim(images) != 4 or len(images) < 2:
     raise ValueError(
       f"images has shape {np.shape(images)}; it must be [N, H, W, C] with N at least 2"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cawe_jax.classifiers.adapters import check_one_shape
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.distortions import label_squared_error
 from cawe_jax.files.images import image_id
@@ -21,13 +22,7 @@ _GENERATOR = "threefry2x32"
 
 def check_images(images: Array | np.ndarray) -> np.ndarray:
   """Images as a batch ``[B, H, W, C]``, float in [0, 1], at least float32."""
-  if isinstance(images, list | tuple):
-    shapes = list(dict.fromkeys(map(np.shape, images)))
-    if len(shapes) > 1:
-      raise ValueError(
-        f"images has images of shapes {shapes[0]} and {shapes[1]}; all of a batch must "
-        "have one shape"
-      )
+  check_one_shape(images)
   if np.ma.is_masked(images):
     raise ValueError("images has masked values; fill them in, e.g. with .filled(0)")
   array = np.asarray(images)

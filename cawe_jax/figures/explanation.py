@@ -115,7 +115,7 @@ def explanation_figure(
   _subtitle(grey, "what the mask keeps, in grey")
   _draw_image(colour, e.masked_image, "Rest left out", bands)
   _subtitle(colour, left_out)
-  _draw_image(draw, e.obfuscated_image, "Rest replaced, one draw", bands)
+  _draw_image(draw, e.obfuscated_image, "Rest replaced", bands)
   _subtitle(draw, replaced)
   _draw_mask(mask, e.mask)
   _subtitle(mask, f"mean {_percent(e.rate)}, above zero {_percent(e.rate_l0)}")
@@ -154,18 +154,18 @@ def _scores(e: Explanation) -> tuple[str, str, str]:
   if e.is_regression:
     return (
       f"value {_number(e.score)}",
-      f"value {_number(e.score_with_noise)}, mean of draws",
+      f"one draw; on average value {_number(e.score_with_noise)}",
       f"value {_number(e.score_without_noise)}",
     )
   if not np.isfinite(e.retained_probability):  # hardly any to keep: it was raised
     return (
       f"p = {_number(e.probability)}",
-      f"p = {_number(e.score_with_noise)}, mean of draws",
+      f"one draw; on average p = {_number(e.score_with_noise)}",
       f"p = {_number(e.score_without_noise)}",
     )
   return (
     f"p = {_number(e.probability)}",
-    f"keeps {_percent(e.retained_probability)} of p, mean of draws",
+    f"one draw; on average keeps {_percent(e.retained_probability)} of p",
     f"keeps {_percent(e.explanation_probability)} of p",
   )
 

@@ -110,7 +110,7 @@ def _read_header(file: io.BytesIO, label: str) -> tuple[tuple[int, ...], np.dtyp
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], label: str) -> None:
-  """Refuse what is no image by shape and type alone."""
+  """Refuse arrays of a shape or a type that no image has; values are not looked at."""
   if len(shape) not in (2, 3) or not 1 <= (*shape, 1)[2] <= MAX_CHANNELS:
     raise ValueError(
       f"{label} must have shape [H, W] or [H, W, C] with C up to {MAX_CHANNELS}, "

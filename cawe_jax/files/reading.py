@@ -46,10 +46,10 @@ def open_rows(data: bytes, name: str, formats: Sequence[str]) -> Iterator[Rows]:
 
 def _open_image(data: bytes, name: str, formats: Sequence[str]) -> Image.Image:
   """Read the header of an image file."""
-  pillows = [kind for kind in formats if kind != "NPY"]
+  for_pillow = [kind for kind in formats if kind != "NPY"]
 
   def read_header() -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=pillows)
+    return Image.open(io.BytesIO(data), formats=for_pillow)
 
   try:
     with _strict_pillow():

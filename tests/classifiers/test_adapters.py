@@ -285,7 +285,7 @@ def test_networks_that_cannot_be_explained(fn, message):
 def test_two_images_are_needed():
   with pytest.raises(ValueError, match=r"images has shape \(1, 8, 8, 3\)"):
     check_classifier(from_function(function, SIZE), IMAGES[:1])
-  with pytest.raises(ValueError, match=r"images of shapes .* all must have one shape"):
+  with pytest.raises(ValueError, match=r"images of shapes .* must have one shape"):
     check_classifier(from_function(function, SIZE), [IMAGES[0], IMAGES[1][:-1]])
 
 

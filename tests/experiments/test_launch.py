@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 from rich.console import Console
 from tiny import get_config
@@ -185,3 +186,12 @@ def test_alone_unless_told_otherwise():
   assert join_processes(None, None, None, find=False) == Process(0, 1)
   with pytest.raises(ValueError, match="give all three or none"):
     join_processes("localhost:1", 2, None, find=False)
+
+
+def test_a_platform_that_is_not_here_is_one_line(monkeypatch):
+  def fail():
+    raise AssertionError  # as JAX does where CUDA is asked for and is not there
+
+  monkeypatch.setattr(jax, "devices", fail)
+  with pytest.raises(ValueError, match=r"^JAX cannot start with JAX_PLATFORMS="):
+    join_processes(None, None, None, find=False)

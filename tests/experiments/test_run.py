@@ -2,15 +2,21 @@
 
 import re
 import sys
+import types
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import flags as absl_flags
+from rich.console import Console
 
 from configs import fig7a
 from experiments import axes, run
 from experiments.axes import SETTINGS, expand
 from experiments.keys import KEYS, check_keys
+from experiments.sweep import Process
 
 # ml_collections loads a config's file in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -121,3 +127,18 @@ def test_every_key_is_documented():
   assert re.findall(r"^\| `(\w+)`", keys, re.M) == list(KEYS)
   rows = re.findall(r"^\| (`.*?) \|", settings, re.M)
   assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(SETTINGS)
+
+
+def test_rules_of_the_environment_do_not_stop_a_sweep(monkeypatch):
+  found = []
+
+  def run_jobs(*arguments):
+    found.append(jnp.asarray(np.ones(2)) + 1)
+
+  sweep = types.SimpleNamespace(config=types.SimpleNamespace(name="tiny"), jobs=[])
+  monkeypatch.setattr(run, "run_jobs", run_jobs)
+  monkeypatch.setattr(run, "finish", lambda *arguments: None)
+  monkeypatch.setattr(run, "_LAUNCHER", types.SimpleNamespace(value="none"))
+  with jax.transfer_guard("disallow_explicit"):
+    run._run(sweep, Process(0, 1), Console())
+  assert len(found) == 1

@@ -31,7 +31,7 @@ def test_figure_shows_the_numbers():
   for text in (
     "Explanation of “tabby”",
     "tabby, p = 0.912",
-    "keeps 87 % of p, mean of draws",
+    "one draw; on average keeps 87 % of p",
     "keeps 104 % of p",
     "mean 1.1 %, above zero 4.3 %",
     "0.0613 ± 0.00213",
@@ -59,7 +59,7 @@ def test_panels_show_the_arrays():
   np.testing.assert_array_equal(shown["Image"], explanation.input_image)
   np.testing.assert_array_equal(shown["Explanation"], explanation.image[..., 0])
   np.testing.assert_array_equal(shown["Rest left out"], explanation.masked_image)
-  draw = shown["Rest replaced, one draw"]
+  draw = shown["Rest replaced"]
   np.testing.assert_array_equal(draw, explanation.obfuscated_image)
   mask = np.ma.filled(shown["Mask by scale and orientation"], np.nan)
   np.testing.assert_array_equal(mask, mask_layout(enlarged(explanation.mask)))
@@ -69,7 +69,7 @@ def test_a_draw_that_an_old_file_does_not_have_is_said():
   explanation = make_explanation()
   unknown = np.full_like(explanation.obfuscated_image, np.nan)
   figure = explanation_figure(explanation._replace(obfuscated_image=unknown))
-  panel = panels(figure)["Rest replaced, one draw"]
+  panel = panels(figure)["Rest replaced"]
   assert "n/a" in [text.get_text() for text in panel.texts]
   assert texts(figure).count("n/a") == 1
   pixels(figure)
@@ -203,7 +203,7 @@ def test_nothing_finite_still_draws():
   figure = explanation_figure(explanation)
   drawn = texts(figure)
   assert "class 285, p = n/a" in drawn
-  assert "p = n/a, mean of draws" in drawn
+  assert "one draw; on average p = n/a" in drawn
   assert "n/a at λ = 20" in drawn
   assert drawn.count("n/a") == 2  # in place of the curves
   pixels(figure)
@@ -221,7 +221,7 @@ def test_a_regression_shows_its_value():
   )
   drawn = texts(explanation_figure(explanation))
   assert "output 1, value 31.2" in drawn
-  assert "value 30.8, mean of draws" in drawn
+  assert "one draw; on average value 30.8" in drawn
   assert "value -2.51" in drawn
   assert "Explanation of “output 1”" in drawn
   assert not any("p = " in text or " of p" in text for text in drawn)
@@ -239,7 +239,7 @@ def test_a_class_that_is_not_predicted_has_no_share_to_keep():
     explanation_probability=np.nan,
   )
   drawn = texts(explanation_figure(explanation, target_name="nine"))
-  for text in ("nine, p = 4e-19", "p = 0.27, mean of draws", "p = 0.98"):
+  for text in ("nine, p = 4e-19", "one draw; on average p = 0.27", "p = 0.98"):
     assert text in drawn
   assert not [text for text in drawn if "n/a" in text]
 
@@ -314,7 +314,7 @@ def test_images_of_any_number_of_channels_are_drawn(channels, bands, said):
   drawn = {
     "Image": e.input_image,
     "Rest left out": e.masked_image,
-    "Rest replaced, one draw": e.obfuscated_image,
+    "Rest replaced": e.obfuscated_image,
   }
   for heading, image in drawn.items():
     shown = panels(figure)[heading + said].images[0].get_array()

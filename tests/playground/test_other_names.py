@@ -4,6 +4,9 @@ import contextlib
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -138,3 +141,13 @@ def test_a_slash_is_added_without_naming_a_host(client):
   # A proxy may have put another host and port there than the browser asked.
   assert found.headers["location"] == "playground/"
   assert client.get("/deep/playground").status_code == 200
+
+
+def test_rules_of_the_environment_do_not_stop_the_server(monkeypatch):
+  found = []
+  monkeypatch.setattr(
+    serve, "serve", lambda *given, **options: found.append(jnp.asarray(np.ones(2)) + 1)
+  )
+  with jax.transfer_guard("disallow_explicit"):
+    assert main(["playground"]) == 0
+  assert len(found) == 1
