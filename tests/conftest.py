@@ -35,7 +35,6 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     )
   )
 import jax
-import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -65,7 +64,8 @@ CHECKED = [
 ]
 install_import_hook(CHECKED, "checked_shapes.check")
 
-from cawe_jax import Classifier
+import tiny_network
+
 from cawe_jax.numerics import ambient
 
 # Traced programs are hundreds of thousands of objects, which Python's collector would
@@ -119,24 +119,7 @@ def quickly_compiled():
   jax.config.update("jax_disable_most_optimizations", before)
 
 
-def two_layers(params, images):
-  first, second = params
-  hidden = jax.numpy.tanh(images.reshape(len(images), -1) @ first)
-  return hidden @ second
-
-
 @pytest.fixture(scope="session")
 def make_tiny_classifier():
   """Image shape to a fixed random network of two layers and five classes."""
-
-  def make(image_shape, hidden=8, num_classes=5):
-    rng = np.random.default_rng(0)
-    size = int(np.prod(image_shape))
-    # Zero-sum weights, so that the image's content decides, not its brightness.
-    first = rng.normal(0, 4 / size**0.5, (size, hidden))
-    first -= first.mean(0)
-    second = rng.normal(0, 1, (hidden, num_classes))
-    params = tuple(jax.numpy.asarray(w, "float32") for w in (first, second))
-    return Classifier(two_layers, params, image_shape[:2], name="tiny")
-
-  return make
+  return tiny_network.tiny_classifier

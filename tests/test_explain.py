@@ -344,7 +344,7 @@ import test_explain
 from cawe_jax import Classifier, explain
 data = np.load({data!r})
 params = tuple(map(jax.numpy.asarray, (data["first"], data["second"])))
-from conftest import two_layers
+from tiny_network import two_layers
 classifier = Classifier(two_layers, params, test_explain.SHAPE[:2])
 found = explain(
   classifier,

@@ -1,22 +1,17 @@
 """A real server under many, slow and rude clients, and a normal visitor afterwards."""
 
 import asyncio
-import concurrent.futures
-import contextlib
 import json
 import resource
 import socket
-import sys
 import time
 
-import hostile_images
 import numpy as np
 import pytest
 import websockets
-from visits import draw, explain, frame, opening, serving
-from websockets.asyncio.client import connect
+from visits import draw, explain, frame, open_page, opening, receive, serving
 
-from cawe_jax.playground import answers, paths, tasks, visitors
+from cawe_jax.playground import answers, tasks, visitors
 from cawe_jax.playground.jobs import MAX_WAITING
 
 
@@ -35,10 +30,6 @@ def run(coroutine):
   return asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
-def open_page(address, **options):
-  return connect(f"ws://{address}/ws", origin=f"http://{address}", **options)
-
-
 async def visit(address, requests):
   """Send requests on one connection; the last answer to each."""
   async with open_page(address) as websocket:
@@ -50,12 +41,6 @@ async def visit(address, requests):
       if message["type"] not in ("queued", "progress"):
         last[message["id"]] = message
     return last
-
-
-async def receive(websocket, kind):
-  while (message := json.loads(await websocket.recv()))["type"] != kind:
-    pass
-  return message
 
 
 def test_fifty_visitors_at_once_get_what_each_would_alone(address):
@@ -293,69 +278,6 @@ def test_a_frame_that_is_much_too_long_closes_its_connection_alone(address):
       return closed.value.rcvd.code
 
   assert run(test()) == 1009
-
-
-@pytest.fixture(scope="module")
-def shipping(make_settings, tmp_path_factory):
-  """A server that has an explanation before anybody asks for it; its address."""
-  settings = make_settings()
-  folder = tmp_path_factory.mktemp("shipped")
-  paths.make(settings, "first", "pixel-rde", folder, (1.0, 2.0))
-  with serving(settings._replace(shipped=folder)) as address:
-    yield address
-
-
-@pytest.mark.browser  # alone, as the time that a visitor waits is measured
-@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine there")
-def test_another_address_is_served_while_one_floods(shipping):
-  """Jobs on many pages, silent connections, and a file that takes for ever."""
-  rng = np.random.default_rng(0)
-  host, port = shipping.split(":")
-
-  def signal(i):
-    return {"type": "signal", "id": i, "samples": rng.normal(size=1024).tolist()}
-
-  async def flood(websocket, page):
-    for i in range(MAX_WAITING):
-      await websocket.send(json.dumps(signal(i)))
-      seed = 1 + MAX_WAITING * page + i
-      await websocket.send(json.dumps(explain(MAX_WAITING + i, seed=seed, fresh=True)))
-
-  async def test():
-    async with contextlib.AsyncExitStack() as stack:
-      for _ in range(100):
-        silent = await asyncio.open_connection(host, port)
-        stack.callback(silent[1].close)
-      reader, writer = await asyncio.open_connection(host, port)
-      stack.callback(writer.close)
-      data = hostile_images.jpeg_scans()
-      head = f"POST /uploads HTTP/1.1\r\nHost: {shipping}\r\n"
-      writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-      pages = [
-        await stack.enter_async_context(open_page(shipping, max_queue=None))
-        for _ in range(30)
-      ]
-      await asyncio.gather(*map(flood, pages, range(30)))
-      start = time.monotonic()
-      other = {"local_addr": ("127.0.0.2", 0)}
-      reader, writer = await asyncio.open_connection(host, port, **other)
-      stack.callback(writer.close)
-      writer.write(f"GET / HTTP/1.1\r\nHost: {shipping}\r\n\r\n".encode())
-      assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-      async with open_page(shipping, **other) as websocket:
-        await websocket.send(json.dumps(signal(1)))
-        await receive(websocket, "signal")
-        await websocket.send(json.dumps(explain(2)))
-        found = await receive(websocket, "explanation")
-      assert found["cached"]
-      assert found["result"] is None  # it is the shipped one
-      return time.monotonic() - start
-
-  # Page, signal and explanation together. Both turns come after one job, of 120. What
-  # else the machine does now and then is no part of it: one of three floods will do.
-  # In a thread, as the tests in a browser leave this one with a loop of their own.
-  with concurrent.futures.ThreadPoolExecutor(1) as thread:
-    assert any(thread.submit(lambda: run(test())).result() < 2 for _ in range(3))
 
 
 def test_after_all_this_a_normal_visitor_is_served(address):

@@ -1,5 +1,6 @@
 """How tests visit a playground: a page's end of a connection, a server, requests."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -8,12 +9,31 @@ import threading
 import time
 
 import numpy as np
+from tiny_network import tiny_classifier
+from websockets.asyncio import client as websocket_client
 
+from cawe_jax import recipes
 from cawe_jax.playground.app import create_app
 from cawe_jax.playground.serve import make_server
+from cawe_jax.playground.settings import Settings
 
 SHAPE = (32, 32)
 ORIGIN = "http://localhost"
+
+
+def tiny_settings(num_steps=4, **changes):
+  """A network of two layers, two images, and a recipe of as many steps as asked for."""
+  rng = np.random.default_rng(0)
+  # Smooth images, so that masks have something to find.
+  coarse = rng.uniform(size=(2, 4, 4, 3)).astype(np.float32)
+  images = coarse.repeat(8, axis=1).repeat(8, axis=2)
+  settings = Settings(
+    tiny_classifier((*SHAPE, 3)),
+    {"first": images[0], "second": images[1]},
+    recipes.fast()._replace(num_steps=num_steps),
+    shipped=None,
+  )
+  return settings._replace(**changes)
 
 
 def connect(client):
@@ -54,6 +74,30 @@ def serving(settings):
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+def open_page(address, **options):
+  """A page's connection to a real server."""
+  options = {"origin": f"http://{address}", "close_timeout": 1.0} | options
+  return websocket_client.connect(f"ws://{address}/ws", **options)
+
+
+async def receive(websocket, *kinds):
+  """The next message of a kind."""
+  while (message := json.loads(await websocket.recv()))["type"] not in kinds:
+    pass
+  return message
+
+
+@contextlib.asynccontextmanager
+async def connection(address, **options):
+  """A connection of which every byte is the test's; its reader and its writer."""
+  host, port = address.split(":")
+  reader, writer = await asyncio.open_connection(host, int(port), **options)
+  try:
+    yield reader, writer
+  finally:
+    writer.transport.abort()
 
 
 def opening(address):
