@@ -142,8 +142,7 @@ class Answers:
     """
 
     def bounded(check: Check) -> Any:
-      self._programs.use(settings)
-      with compilation_that_asks(check):
+      with self._programs.using(settings), compilation_that_asks(check):
         return work(check)
 
     return await self._slow.run(caller, bounded, moved)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 
 import jax
 
@@ -23,7 +23,8 @@ MAX_SETTINGS = 8
 class Programs:
   """Which settings have programs; those of all are dropped when there are too many.
 
-  JAX can drop all of its programs or none.
+  JAX can drop all of its programs or none. What compiling new ones took for a while,
+  more than they need themselves, is returned to the system at once.
 
   Args:
     dropped: Called when the programs were dropped.
@@ -31,8 +32,10 @@ class Programs:
   Example:
     >>> programs = Programs(lambda: print("dropped"))
     >>> for settings in (*range(MAX_SETTINGS), 0):
-    ...   programs.use(settings)
-    >>> programs.use("one more")
+    ...   with programs.using(settings):
+    ...     pass  # compile and run
+    >>> with programs.using("one more"):
+    ...   pass
     dropped
   """
 
@@ -40,15 +43,22 @@ class Programs:
     self._dropped = dropped
     self._settings: set[Hashable] = set()
 
-  def use(self, settings: Hashable) -> None:
-    """To be called before these settings' programs are compiled or used."""
-    if settings not in self._settings and len(self._settings) >= MAX_SETTINGS:
+  @contextlib.contextmanager
+  def using(self, settings: Hashable) -> Iterator[None]:
+    """While these settings' programs are compiled and used."""
+    is_new = settings not in self._settings
+    if is_new and len(self._settings) >= MAX_SETTINGS:
       self._settings.clear()
       jax.clear_caches()
       gc.collect()
       _return_memory()
       self._dropped()
     self._settings.add(settings)
+    try:
+      yield
+    finally:
+      if is_new:
+        _return_memory()
 
 
 def _return_memory() -> None:

@@ -1,6 +1,7 @@
 """Compiled programs: bounded, and given up by those who leave."""
 
 import asyncio
+import contextlib
 import itertools
 import threading
 
@@ -20,19 +21,20 @@ def test_programs_of_only_so_many_settings_are_kept():
   bounded = Programs()
   kept = []
   for settings in range(50):
-    bounded.use(settings)
-    double(settings, 1.0)
+    with bounded.using(settings):
+      double(settings, 1.0)
     kept.append(double._cache_size())
   assert max(kept) == MAX_SETTINGS
   # Of the last ones nothing is dropped while they alone are used.
   for settings in range(49, 47, -1):
-    bounded.use(settings)
+    with bounded.using(settings):
+      pass
     assert double._cache_size() == kept[-1]
 
 
 def test_the_page_says_which_settings_it_uses(page, monkeypatch):
   used = []
-  monkeypatch.setattr(Programs, "use", lambda self, settings: used.append(settings))
+  monkeypatch.setattr(Programs, "using", noting(used))
   monkeypatch.setattr(tasks, "explain", refuse)
   changes = [
     {},
@@ -55,7 +57,7 @@ def test_the_benchmark_of_memory_asks_for_other_programs_each_time(
   client, page, monkeypatch
 ):
   used = []
-  monkeypatch.setattr(Programs, "use", lambda self, settings: used.append(settings))
+  monkeypatch.setattr(Programs, "using", noting(used))
   monkeypatch.setattr(tasks, "explain", refuse)
   catalogue = client.get("/catalogue.json").json()
   for number, wish in enumerate(itertools.islice(page_memory._wishes(catalogue), 50)):
@@ -63,6 +65,15 @@ def test_the_benchmark_of_memory_asks_for_other_programs_each_time(
     assert page.ask(asked)[-1]["message"] == "not now"
   assert len(set(used)) == len(used) == 50
   assert page.ask(page_memory._drawing(catalogue))[-1]["type"] == "prediction"
+
+
+def noting(used):
+  @contextlib.contextmanager
+  def using(self, settings):
+    used.append(settings)
+    yield
+
+  return using
 
 
 def refuse(*arguments):
