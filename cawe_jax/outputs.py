@@ -67,7 +67,8 @@ class softmax(Output):
 
   def is_predicted(self, outputs: Outputs, target: Target) -> Truth:
     """Whether no class is more probable."""
-    return jnp.argmax(outputs) == target
+    # Of outputs that are NaN, the first would be the largest.
+    return (jnp.argmax(outputs) == target) & ~jnp.isnan(outputs[target])
 
 
 class sigmoid(Output):

@@ -37,10 +37,17 @@ class Decoded(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """What the network makes of n images: classes, and their probabilities, ``[n]``."""
+  """What a network of K outputs makes of n images.
+
+  Attributes:
+    classes: Its own choices, ``[n]``.
+    confidence: Their probabilities, ``[n]``.
+    num_outputs: K.
+  """
 
   classes: np.ndarray
   confidence: np.ndarray
+  num_outputs: int
 
 
 def partition(num_photographs: int, batch_size: int) -> list[range]:
@@ -92,7 +99,8 @@ def predict(network: Network, images: np.ndarray, batch_size: int) -> Prediction
   logits = np.asarray(_logits(network.classifier, padded))[: len(images)]
   classes = logits.argmax(axis=1)
   score = jax.vmap(network.classifier.output.score)
-  return Prediction(classes, np.asarray(score(jnp.asarray(logits), classes)))
+  confidence = np.asarray(score(jnp.asarray(logits), classes))
+  return Prediction(classes, confidence, logits.shape[1])
 
 
 @jax.jit

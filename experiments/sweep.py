@@ -33,6 +33,7 @@ from experiments.building import (
   weights_sha256,
 )
 from experiments.data import Photograph, load
+from experiments.data.labels import NUM_CLASSES
 from experiments.judging import judge, make_metrics
 from experiments.keys import check_keys
 from experiments.progress import Progress
@@ -94,11 +95,8 @@ def plan(config: ConfigDict) -> tuple[tuple[Job, ...], Sequence[Photograph]]:
   make_metrics(config)
   jobs = expand(config)
   photographs = load(config.data, config.limit)
-  needs_labels = config.select == "wrong" or any(
-    job.settings["target"] == "label" for job in jobs
-  )
   unknown = [photograph.id for photograph in photographs if photograph.label is None]
-  if needs_labels and unknown:
+  if unknown and _needs_labels(config, jobs):
     raise ValueError(
       f"data {config.data!r}: the class of {unknown[0]!r} is not known, and this "
       "sweep needs the classes of all photographs"
@@ -190,7 +188,7 @@ def _run_batch(
   if all(store.is_done(job.name, image) for image in decoded.numbers):
     return
   prediction = predict(network, decoded.images, sweep.config.batch_size)
-  labels = np.array([-1 if p.label is None else p.label for p in decoded.photographs])
+  labels = _labels(sweep.config, job, decoded, prediction)
   targets = labels if job.settings["target"] == "label" else prediction.classes
   selected = np.full(len(labels), True)
   if sweep.config.select == "wrong":
@@ -243,14 +241,38 @@ def _write(
       store.write_result(job.name, image, common | found)
 
 
-def _label_name(network: Network, label: int) -> str:
-  """The name of a photograph's class; empty where there is none, or none here.
+def _labels(
+  config: ConfigDict, job: Job, decoded: Decoded, prediction: Prediction
+) -> np.ndarray:
+  """Classes of the photographs as outputs of the network, -1 where they are not known.
 
-  A network of few classes may look at photographs of classes that it does not have.
+  What is known of photographs is which of ImageNet's classes they show. A network of
+  another number of outputs has other classes.
+
+  Raises:
+    ValueError: They are needed.
   """
-  names = network.classifier.class_names
-  is_known = label >= 0 and (not names or label < len(names))
-  return network.classifier.class_name(label) if is_known else ""
+  labels = np.array([-1 if p.label is None else p.label for p in decoded.photographs])
+  if prediction.num_outputs == NUM_CLASSES:
+    return labels
+  if _needs_labels(config, [job]):
+    who, count = job.settings["classifier"], prediction.num_outputs
+    raise ValueError(
+      f"classifier {who!r} has {count} outputs, and this sweep needs the photographs' "
+      f"classes, which are ImageNet's {NUM_CLASSES}"
+    )
+  return np.full_like(labels, -1)
+
+
+def _needs_labels(config: ConfigDict, jobs: Sequence[Job]) -> bool:
+  return config.select == "wrong" or any(
+    job.settings["target"] == "label" for job in jobs
+  )
+
+
+def _label_name(network: Network, label: int) -> str:
+  """The name of a photograph's class; empty where it is not known."""
+  return network.classifier.class_name(label) if label >= 0 else ""
 
 
 def _identity(config: ConfigDict, jobs: Sequence[Job]) -> dict[str, Any]:

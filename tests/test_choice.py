@@ -38,6 +38,14 @@ def test_the_best_of_three_is_chosen_image_by_image():
   assert Stream.CHOICE != Stream.REPORT
 
 
+def test_a_candidate_without_an_objective_is_not_chosen():
+  """As of zeros, for a network that divides by the norm of its image."""
+  masks = (np.full((1, 1, 4, 4, 1), 0.5, np.float32),)
+  session = Known(lambda i, mask: mask.mean() or np.nan)
+  (found,) = choose(session, masks, 0.0, 1.0)
+  assert found.mean() == 0.5
+
+
 def test_equal_masks_are_not_evaluated_twice():
   session = Known(lambda i, mask: mask.mean())
   (found,) = choose(session, (np.ones((1, 1, 4, 4, 1), np.float32),), 0.0, 1.0)

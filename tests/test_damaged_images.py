@@ -1,6 +1,7 @@
 """Files that are no images, or broken or too large ones, are refused in one line."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -89,8 +90,8 @@ def test_limits_are_checked_before_decoding(tmp_path, monkeypatch):
     (20_000, 20_000, "more than the 50000000 pixels allowed"),
     (10_000, 10_000, "10000 x 10000 pixels, allowed are at most 50000000 in all"),
     (7_072, 7_072, "7072 x 7072 pixels, allowed"),
-    (1, 1, "1 x 1 pixels, the shorter side must have 16"),
-    (5000, 15, "5000 x 15 pixels, the shorter side must have 16"),
+    (1, 1, "1 x 1 pixels, the shorter side must have 4"),
+    (5000, 3, "5000 x 3 pixels, the shorter side must have 4"),
   ]:
     with pytest.raises(ValueError, match=message) as error:
       images.decode_image(header(width, height), "x.ppm")
@@ -110,9 +111,42 @@ def test_limits_are_checked_before_decoding(tmp_path, monkeypatch):
 
 
 def test_other_formats_are_refused():
-  for format_name in ("ICO", "TGA", "PDF"):
+  for format_name in ("ICO", "TGA"):
     with pytest.raises(ValueError, match="not an image or damaged"):
       decode(NOISE, format_name)
+
+
+@pytest.mark.parametrize(
+  ("data", "named"),
+  [
+    (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC is not read"),
+    (b"\xff\x0a" + bytes(50), "JPEG XL is not read"),
+    (bytes(128) + b"DICM" + bytes(50), "DICOM is not read"),
+    (b"%PDF-1.7" + bytes(50), "PDF is not read"),
+    (b"<?xml version='1.0'?><svg/>", "SVG is not read"),
+  ],
+)
+def test_what_lies_among_photographs_is_called_what_it_is(data, named):
+  with pytest.raises(ValueError, match=f"image 'scan': {named}; convert it"):
+    images.decode_image(data, "scan")
+
+
+def test_a_bitmap_of_an_unusual_kind_is_not_called_damaged_alone():
+  """Its colours are in other bits than Pillow knows; the file is whole."""
+  masks = struct.pack("<3I", 0xFF00, 0xFF0000, 0xFF000000)
+  header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 32, 3, 1024, 0, 0, 0, 0)
+  data = b"BM" + struct.pack("<IHHI", 66 + 1024, 0, 0, 66) + header + masks
+  with pytest.raises(ValueError, match="damaged, or of a kind that is not read"):
+    images.decode_image(data + bytes(1024), "scan")
+
+
+def test_a_compression_of_tiff_that_is_rarely_there_is_named():
+  tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 50001)]
+  tags += [(262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (279, 4, 1, 64)]
+  body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *t) for t in tags)
+  data = b"II*\0" + struct.pack("<I", 72) + bytes(64) + body + bytes(4)
+  with pytest.raises(ValueError, match="not read: its compression is WebP"):
+    images.decode_image(data, "scan")
 
 
 SMALL_FILES = [encode(NOISE, format_name) for format_name in images.FORMATS] + [

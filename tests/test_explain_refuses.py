@@ -22,6 +22,7 @@ from cawe_jax import (
 )
 from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
+from cawe_jax.metrics import confidence_bounds
 from cawe_jax.obfuscations import obfuscate
 from cawe_jax.part import setting
 
@@ -63,6 +64,30 @@ def test_a_network_that_returns_nan_is_refused(apply, line):
   hasty = method(20.0, SGD._replace(step_size=60.0), perturbation=perturbations.zeros())
   with pytest.raises(ValueError, match=line):
     explain(broken, np.clip(IMAGES[0], 0.2, 1), hasty, key=KEY)
+
+
+def nan_without_light(params, images):
+  """As networks that divide by the norm of their image."""
+  level = images.mean((1, 2, 3)) / jnp.where(images.max() > 0, 1, jnp.nan)
+  return jnp.stack([level, -level], axis=1)
+
+
+def test_a_mask_whose_distortion_is_nan_is_not_reported():
+  broken = Classifier(nan_without_light, jnp.zeros(1), SHAPE[:2], name="broken")
+  dark = method(perturbation=perturbations.zeros())
+  session = Session(
+    broken, IMAGES[:1], dark, key=KEY, targets=None, image_ids=None, rows=None
+  )
+  masks = jax.tree.map(lambda leaf: np.zeros_like(leaf), session.initial_masks)
+  line = r"^the distortion of the mask of image\(s\) 0 is NaN: classifier 'broken'"
+  with pytest.raises(ValueError, match=line):
+    session.assess(masks)
+  with pytest.raises(ValueError, match=line):
+    confidence_bounds(broken, IMAGES[:1], masks, dark, key=KEY)
+  # The empty one among the candidates is no reason to lose the mask that was found.
+  found = explain(broken, IMAGES[0], dark._replace(lagrange_multiplier=0.01), key=KEY)
+  assert found.rate > 0
+  assert np.isfinite(found.distortion)
 
 
 @pytest.mark.parametrize("distortion", [nan_gradient, nan_distortion])

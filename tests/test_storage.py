@@ -83,6 +83,32 @@ def test_class_names_come_back(tmp_path):
     storage.load(tmp_path / "damaged.npz")
 
 
+@pytest.mark.parametrize(
+  ("name", "change", "message"),
+  [
+    ("lagrange_multiplier", lambda x: np.array([x, x]), "'lagrange_multiplier' has sh"),
+    ("history/rate", lambda x: x[:3], "'history/rate' has shape"),
+    ("history/objective", lambda x: x[None], "'history/objective' has shape"),
+    ("history/penalties/spatial_l1", lambda x: x[:3], "'history/spatial_l1' has shape"),
+    ("mask/1", lambda x: x + 5, "'mask/1' has entries outside"),
+    ("mask/1", lambda x: x * np.nan, "'mask/1' has entries outside"),
+    ("mask/2", lambda x: x[0], "'mask/2' has shape"),
+    ("image", lambda x: x[:5], "'image' has shape"),
+    ("masked_image", lambda x: x[0], "'masked_image' has shape"),
+    ("target", lambda x: x + 0.5, "'target' is no index"),
+    ("target", lambda x: -x, "'target' is no index"),
+  ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path, name, change, message):
+  path = tmp_path / "changed.npz"
+  storage.save(path, make_explanation())
+  with np.load(path) as archive:
+    arrays = dict(archive)
+  np.savez(path, **arrays | {name: change(arrays[name])})
+  with pytest.raises(ValueError, match=f"changed.npz: {message}"):
+    storage.load(path)
+
+
 def test_files_without_scores_have_probabilities(tmp_path):
   # What the first release wrote.
   explanation = make_explanation()._replace(
@@ -128,7 +154,7 @@ def test_round_trip_is_bit_for_bit(tmp_path, batch):
 
 
 def test_unusual_values_and_types_survive(tmp_path):
-  odd = np.array([np.nan, -np.nan, np.inf, -0.0, 5e-324], np.float64)
+  odd = np.array([np.nan, -np.nan, np.inf, -0.0, 5e-324, 1, 2], np.float64)
   history = make_explanation().history._replace(objective=odd, penalties={})
   explanation = make_explanation()._replace(
     history=history, mask=(np.ones((1, 2, 2, 1), bool),), num_steps=np.int64(2**40)
@@ -138,7 +164,7 @@ def test_unusual_values_and_types_survive(tmp_path):
 
 
 def test_many_leaves_keep_their_order(tmp_path):
-  mask = tuple(np.full((1, 1, 1, 1), i, np.float32) for i in range(12))
+  mask = tuple(np.full((1, 1, 1, 1), i / 12, np.float32) for i in range(12))
   storage.save(tmp_path / "a.npz", make_explanation()._replace(mask=mask))
   assert_same(storage.load(tmp_path / "a.npz").mask, mask)
 
@@ -344,7 +370,8 @@ def test_metadata_of_another_kind_are_refused(path, text):
 
 def test_the_multiplier_of_an_old_file_is_that_of_the_last_step(tmp_path):
   explanation = make_explanation(batch=(3,))
-  multipliers = np.array([[3, 2, 1], [3, 2, np.nan], [np.nan] * 3], np.float32)
+  multipliers = np.full((3, 7), np.nan, np.float32)
+  multipliers[0, :3], multipliers[1, :2] = [3, 2, 1], [3, 2]
   history = explanation.history._replace(lagrange_multiplier=multipliers)
   path = tmp_path / "old.npz"
   storage.save(path, explanation._replace(history=history))

@@ -190,8 +190,8 @@ def check_classifier(classifier: Classifier, images: Images) -> None:
     images: At least two different ones, ``[N, H, W, C]`` in [0, 1].
 
   Raises:
-    ValueError: The outputs are no finite numbers ``[N, K]``; or are the same for all
-      images; or an image's depend on its company, as with batch normalisation in
+    ValueError: A parameter or an output is NaN or infinite; or outputs are the same for
+      all images; or an image's depend on its company, as with batch normalisation in
       training mode, or change from call to call, as with dropout.
   """
   check_one_shape(images)
@@ -199,6 +199,16 @@ def check_classifier(classifier: Classifier, images: Images) -> None:
     raise ValueError(
       f"images has shape {np.shape(images)}; it must be [N, H, W, C] with N at least 2"
     )
+  # A compiled network may lose the NaN of a parameter, and give numbers.
+  for path, leaf in jax.tree.leaves_with_path(classifier.params):
+    if (
+      jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+      and not jnp.isfinite(leaf).all()
+    ):
+      raise ValueError(
+        f"classifier {classifier.name!r} has NaN or infinite numbers in its parameter "
+        f"{jax.tree_util.keystr(path)}"
+      )
   run = jax.jit(lambda classifier, images: classifier(images))
   together = np.asarray(run(classifier, images))
   alone = np.concatenate(

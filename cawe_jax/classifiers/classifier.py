@@ -141,21 +141,27 @@ class Classifier:
   def class_index(self, target: int | str) -> int:
     """The index of a class given by index or name.
 
+    Args:
+      target: A name, in whatever case; or an index, also as digits where no class has
+        them as its name. With folders of digits as classes, ``"2"`` is the class
+        called 2, wherever it stands, and ``2`` the third one.
+
     Raises:
       ValueError: No such class, or several of that name.
     """
     text = str(target).strip()
-    if text.isdecimal():
-      index = int(text)
-      if self.class_names and index >= len(self.class_names):
-        raise ValueError(
-          f"target is {target}; allowed are 0 to {len(self.class_names) - 1}"
-        )
-      return index
     names = [name.casefold() for name in self.class_names or ()]
     found = [i for i, name in enumerate(names) if name == text.casefold()]
+    if not isinstance(target, str):
+      found = []
     if len(found) == 1:
       return found[0]
+    if text.isdecimal() and not found:
+      last = len(names) - 1 if names else 2**31 - 1
+      index = int(text[-10:]) if not text[:-10].strip("0") else last + 1
+      if index > last:
+        raise ValueError(f"target is {text:.20}; allowed are 0 to {last}")
+      return index
     if found:
       raise ValueError(
         f"target {target!r} names several classes; give one of the indices "

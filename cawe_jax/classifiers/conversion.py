@@ -139,7 +139,8 @@ def convert(
     Arrays by path, of exactly the given shapes.
 
   Raises:
-    ValueError: Tensors are missing, extra or misshapen; the first are listed.
+    ValueError: Tensors are missing, extra or misshapen, the first are listed; or one
+      has integers, NaN, infinite numbers or negative variances.
   """
   tensors = {
     key: value for key, value in tensors.items() if not key.endswith(_COUNTERS)
@@ -150,6 +151,7 @@ def convert(
   )
   expected = expected_tensors(layout, shapes)
   _check(tensors, expected, f"checkpoint for {name!r} ({whose} names)")
+  _check_values(tensors, f"checkpoint for {name!r}")
   leaves = _leaves_by_layer(shapes)
   params: dict[str, np.ndarray] = {}
   for layer, source in layout.items():
@@ -204,9 +206,11 @@ def check_parameters(
     what: What the error calls them.
 
   Raises:
-    ValueError: Parameters are missing, extra or misshapen; the first are listed.
+    ValueError: Parameters are missing, extra or misshapen, the first are listed; or one
+      has integers, NaN or infinite numbers.
   """
   _check(params, {path: (shape,) for path, shape in shapes.items()}, what)
+  _check_values(params, what)
 
 
 def _leaves_by_layer(shapes: Mapping[str, Shape]) -> dict[str, set[str]]:
@@ -289,6 +293,26 @@ def _check(
   if any(problems.values()):
     lists = (f"{kind}: {_some(found)}" for kind, found in problems.items() if found)
     raise ValueError(f"{what}: {'; '.join(lists)}")
+
+
+def _check_values(tensors: Mapping[str, np.ndarray], what: str) -> None:
+  """Refuse what no trained network has; compiled, it may pass for numbers."""
+  for name, tensor in tensors.items():
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+      raise ValueError(
+        f"{what}: {name} has type {tensor.dtype}; weights are floating-point numbers, "
+        "those of a quantised network with their scales multiplied in"
+      )
+    bad = tensor.size - np.count_nonzero(np.isfinite(tensor))
+    if bad:
+      raise ValueError(
+        f"{what}: {name} has {bad} NaN or infinite numbers among {tensor.size}"
+      )
+    if name.endswith(".running_var") and tensor.size and tensor.min() < 0:
+      raise ValueError(
+        f"{what}: {name} has variances down to {float(tensor.min()):.4g}; none is "
+        "negative"
+      )
 
 
 def _some(names: list[str]) -> str:

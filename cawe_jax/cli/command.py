@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -67,6 +68,8 @@ def _explain(options: argparse.Namespace) -> int:
 def _figure(options: argparse.Namespace) -> int:
   from cawe_jax.cli.results import redraw
 
+  if options.out.endswith(("/", os.sep)):
+    raise ValueError(f"--out {options.out!r} is a folder; it must be a file, NAME.png")
   redraw(options.file, options.out, options.bands)
   streams.report(path_line(options.out), options.out)
   return 0

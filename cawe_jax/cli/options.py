@@ -138,7 +138,7 @@ def _add_explain(explain: _Parser) -> None:
     "--target",
     nargs="+",
     metavar="CLASS",
-    help="class to explain, by index or name; several are explained one by one "
+    help="class to explain, by name or index; several are explained one by one "
     "(default: the predicted class)",
   )
   explain.add_argument("--seed", type=int, default=0, help="of all noise (default: 0)")

@@ -108,8 +108,9 @@ def check_logits(
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     raise ValueError(
       f"classifier {classifier.name!r} returned NaN or infinite logits for image(s) "
-      f"{', '.join(map(str, bad))}; they must be finite on images in [0, 1]: the "
-      "logarithm of a probability p that may be 0 is jnp.log(jnp.maximum(p, 1e-30))"
+      f"{', '.join(map(str, bad))}; they must be finite on images [N, H, W, C] in "
+      "[0, 1]: the channels come last, and the logarithm of a probability p that may "
+      "be 0 is jnp.log(jnp.maximum(p, 1e-30))"
     )
   num_outputs, output = logits.shape[1], classifier.output
   if num_outputs == 1 and output == softmax():
@@ -132,6 +133,22 @@ def check_logits(
       f"distortion label_squared_error is for a predicted {output.noun}, which target "
       f"{targets[i]} of image {i} is not: every mask keeps a probability low; use "
       f"maximise_probability"
+    )
+
+
+def check_judged(distortion: np.ndarray, classifier: Classifier) -> None:
+  """Distortions of masks, ``[B]`` or ``[B, D]``, which must be numbers.
+
+  Raises:
+    ValueError: Some are NaN; says which images' and what may be the cause.
+  """
+  bad = np.isnan(distortion).reshape(len(distortion), -1).any(axis=1)
+  if bad.any():
+    which = ", ".join(map(str, np.flatnonzero(bad)))
+    raise ValueError(
+      f"the distortion of the mask of image(s) {which} is NaN: "
+      f"classifier {classifier.name!r}, which is finite on the images, or the "
+      "distortion returned NaN where coefficients are replaced"
     )
 
 

@@ -179,6 +179,7 @@ class Session:
     masked = self._outputs(self.pad(rendered.masked_image))
     said = self.crop(self._worth(self._split(np.stack([clean, masked], axis=1))))
     penalty, _ = self.penalise(masks)
+    checks.check_judged(estimate.distortion, self.classifier)
     return Assessment(
       rendered,
       estimate,

@@ -41,11 +41,13 @@ def choose(session: Session, masks: Masks, low: float, high: float) -> Masks:
 def best_of(session: Session, candidates: Sequence[Masks]) -> Masks:
   """For each image, the mask of the lowest objective among several ``[B, ...]``.
 
-  The first of equally good ones is taken.
+  The first of equally good ones is taken, and none whose objective is NaN while another
+  has a number: a network that divides by the norm of its image has no output for an
+  empty one.
   """
   count = session.num_different(NUM_CHOICE_DRAWS)
   objectives = [session.objective(mask, Stream.CHOICE, count) for mask in candidates]
-  best = np.argmin(objectives, axis=0)
+  best = np.argmin(np.where(np.isnan(objectives), np.inf, objectives), axis=0)
   return jax.tree.map(
     lambda *leaves: np.stack([leaves[b][i] for i, b in enumerate(best)]), *candidates
   )

@@ -80,7 +80,7 @@ def as_image(array: np.ndarray, label: str) -> np.ndarray:
     label: What errors call it.
 
   Raises:
-    ValueError: The array has another shape, type or range; a side has fewer than 16
+    ValueError: The array has another shape, type or range; a side has fewer than 4
       pixels; or there are more than 50 million pixels or 512 channels.
 
   Example:

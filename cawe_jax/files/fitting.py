@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-MIN_SIDE, MAX_SIDE = 16, 4096
+MIN_SIDE, MAX_SIDE = 4, 4096
 """Shorter side of an image, and sides that ``size`` may ask for, in pixels."""
 
 Size = int | tuple[int, int]

@@ -33,6 +33,18 @@ _CAMERAS = {2**bits - 1 for bits in (10, 12, 14)}
 _ADVICE = "convert it, e.g. to an 8-bit RGB PNG"
 
 
+_WEBP = 50001
+"""TIFF's number of a compression that libtiff is often built without."""
+_OTHERS = {
+  "HEIC": (4, (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")),
+  "JPEG XL": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+  "DICOM": (128, (b"DICM",)),
+  "PDF": (0, (b"%PDF",)),
+  "SVG": (0, (b"<svg", b"<?xml")),
+}
+"""What people have in folders of photographs, and by which bytes at which place."""
+
+
 class TiffKind(NamedTuple):
   """What the tags of a TIFF's first page say.
 
@@ -133,6 +145,11 @@ def why_unopened(data: bytes) -> str | None:
   """
   if data.startswith((b"PF", b"P7")):
     return f"a PPM of the kind {data[:2].decode()} is not read; {_ADVICE}"
+  for name, (start, beginnings) in _OTHERS.items():
+    if data.startswith(beginnings, start):
+      return f"{name} is not read; {_ADVICE}"
+  if data.startswith(b"BM"):
+    return f"a BMP that is damaged, or of a kind that is not read; {_ADVICE}"
   if data.startswith(b"MM\0+"):
     return f"a big-endian BigTIFF is not read; {_ADVICE}"
   if not data.startswith((b"II*\0", b"MM\0*", b"II+\0")):
@@ -181,6 +198,8 @@ def _white(tags: Any) -> int:
 def _why_not_certain(kind: TiffKind, image: Image.Image) -> str | None:
   """What would go wrong; the cases are those that the tests found."""
   name, num_colours = _COLOURS.get(kind.photometric, ("", 0))
+  if kind.compression == _WEBP:
+    return "its compression is WebP"
   if kind.photometric not in _COLOURS or name == "CIELAB":
     return "its colours have no certain meaning here"
   if kind.sample_format == 2 and kind.bits < 32:

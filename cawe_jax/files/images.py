@@ -174,7 +174,7 @@ def decode_image(
 
   Args:
     data: The whole file, at most 64 MiB; at most 50 million pixels, the shorter side at
-      least 16; at most 512 channels.
+      least 4; at most 512 channels.
     name: What errors call the image.
     formats: Those that are allowed, of :data:`cawe_jax.files.images.FORMATS`.
 

@@ -29,6 +29,7 @@ _PENALTIES = "history/penalties/"
 _EXPLANATION_FIELDS = [
   n for n in Explanation._fields if n not in ("mask", "history", "class_names")
 ]
+_IMAGES = [n for n in _EXPLANATION_FIELDS if n == "image" or n.endswith("_image")]
 _HISTORY_FIELDS = [n for n in History._fields if n != "penalties"]
 
 PathLike = str | os.PathLike[str]
@@ -86,7 +87,7 @@ def load(path: PathLike) -> Explanation:
 
   Raises:
     ValueError: The file is not readable as an ``.npz``, holds pickled objects, lacks
-      an array, or has another format version.
+      an array, holds arrays that do not fit each other, or has another format version.
     FileNotFoundError: There is no such file.
   """
   _check_version(path)
@@ -107,12 +108,15 @@ def load(path: PathLike) -> Explanation:
       if name.startswith(_PENALTIES)
     },
   )
-  return Explanation(
+  explanation = Explanation(
     **{name: arrays[name] for name in _EXPLANATION_FIELDS},
     mask=tuple(arrays[f"mask/{i}"] for i in range(num_leaves)),
     history=history,
     class_names=_class_names(path, arrays),
   )
+  if problem := _contradiction(explanation):
+    raise ValueError(f"{os.fspath(path)}: {problem}; the file was changed")
+  return explanation
 
 
 def load_metadata(path: PathLike) -> dict[str, Any]:
@@ -138,6 +142,36 @@ def load_metadata(path: PathLike) -> dict[str, Any]:
   if not isinstance(metadata, dict):
     raise ValueError(f"{os.fspath(path)}: 'metadata' is not a JSON object")
   return metadata
+
+
+def _contradiction(explanation: Explanation) -> str | None:
+  """Where arrays do not fit each other, or masks are none."""
+  batch = np.shape(explanation.rate)
+  image = np.shape(explanation.input_image)[: len(batch) + 2]
+  for name in _EXPLANATION_FIELDS:
+    shape = np.shape(getattr(explanation, name))
+    if name in _IMAGES:
+      if len(shape) != len(batch) + 3 or shape[:-1] != image:
+        return f"{name!r} has shape {shape}, that of 'input_image' begins with {image}"
+    elif shape != batch:
+      return f"{name!r} has shape {shape}, 'rate' has {batch}"
+  for i, leaf in enumerate(explanation.mask):
+    if len(leaf.shape) != len(batch) + 4 or leaf.shape[: len(batch)] != batch:
+      return f"'mask/{i}' has shape {leaf.shape}, 'rate' has {batch}"
+    if not np.all((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)):
+      return f"'mask/{i}' has entries outside [0, 1], or NaN"
+  history = explanation.history
+  steps = np.shape(history.objective)
+  if steps[:-1] != batch or len(steps) != len(batch) + 1:
+    return f"'history/objective' has shape {steps}, 'rate' has {batch}"
+  named = history._asdict() | history.penalties
+  for name in [*_HISTORY_FIELDS, *history.penalties]:
+    if np.shape(named[name]) != steps:
+      return f"'history/{name}' has shape {np.shape(named[name])}, others {steps}"
+  target = np.asarray(explanation.target)
+  if target.dtype.kind not in "iu" or np.any(target < 0):
+    return "'target' is no index of a class"
+  return None
 
 
 def _class_names(path: PathLike, arrays: Mapping[str, Any]) -> ClassNames:

@@ -16,6 +16,7 @@ import numpy as np
 
 from cawe_jax import distortions
 from cawe_jax.classifiers.classifier import Classifier
+from cawe_jax.engine import checks
 from cawe_jax.engine.session import Session
 from cawe_jax.explaining.one import known_probability
 from cawe_jax.methods import Method, contracts
@@ -203,6 +204,8 @@ def _goods(
   """
   steps = np.uint32(Stream.BOUNDS) + np.arange(first, first + count, dtype=np.uint32)
   worth = session.worth(masks, Which(steps, np.zeros_like(steps)), wanted)
+  asked = np.where(wanted[:, None], worth.distortion, 0)
+  checks.check_judged(asked, session.classifier)
   if math.isfinite(largest_distortion):
     share = worth.distortion.astype(np.float64) / largest_distortion
   else:

@@ -282,6 +282,18 @@ def test_networks_that_cannot_be_explained(fn, message):
     check_classifier(from_function(fn, SIZE), IMAGES)
 
 
+def test_parameters_that_are_no_numbers_are_found_also_where_outputs_are():
+  """Compiled, the largest of NaN and 0 may be 0."""
+  lost = Classifier(
+    lambda params, images: function(images) + 0 * jnp.where(params["b"] > 0, 1, 0),
+    {"a": jnp.arange(3), "b": jnp.array(jnp.nan)},
+    SIZE,
+    name="lost",
+  )
+  with pytest.raises(ValueError, match=r"'lost' has NaN or infinite .* \['b'\]"):
+    check_classifier(lost, IMAGES)
+
+
 def test_two_images_are_needed():
   with pytest.raises(ValueError, match=r"images has shape \(1, 8, 8, 3\)"):
     check_classifier(from_function(function, SIZE), IMAGES[:1])

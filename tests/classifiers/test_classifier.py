@@ -28,6 +28,15 @@ def test_class_index(target, index):
   assert CLASSIFIER.class_index(target) == index
 
 
+@pytest.mark.parametrize(
+  ("target", "index"), [("2", 3), (2, 2), ("10", 2), ("3", 3), (3, 3), (" 0 ", 0)]
+)
+def test_a_class_whose_name_is_a_number_is_found_by_it(target, index):
+  """Folders of digits are sorted as texts, so that names and indices differ."""
+  digits = Classifier(linear, jnp.ones((12, 4)), 2, ("0", "1", "10", "2"))
+  assert digits.class_index(target) == index
+
+
 def test_class_name():
   assert CLASSIFIER.class_name(1) == "Egyptian cat"
   assert NAMELESS.class_name(7) == "class 7"
@@ -38,6 +47,8 @@ def test_class_name():
   ("classifier", "target", "parts"),
   [
     (CLASSIFIER, 5, ["target is 5", "0 to 4"]),
+    (CLASSIFIER, "9" * 5000, ["target is 9999", "0 to 4"]),
+    (NAMELESS, "9" * 5000, ["target is 9999", "0 to"]),
     (CLASSIFIER, "crane", ["'crane'", "several", "2, 4"]),
     (CLASSIFIER, "cat", ["'cat'", "pets", "0 'tabby cat'", "1 'Egyptian cat'"]),
     (CLASSIFIER, "zebra", ["'zebra'", "pets", "index", "name"]),

@@ -163,6 +163,23 @@ def test_everything_that_is_wrong_is_listed():
   )
 
 
+@pytest.mark.parametrize(
+  ("name", "change", "message"),
+  [
+    ("dw.weight", lambda x: x.astype(np.int8), "dw.weight has type int8; weights are"),
+    ("fc.bias", lambda x: x * [np.nan, 1], "fc.bias has 1 NaN or infinite .* among 2"),
+    ("bn.weight", lambda x: x / 0, "bn.weight has 4 NaN or infinite numbers"),
+    ("bn.running_var", lambda x: -x, "bn.running_var has variances down to -"),
+  ],
+)
+def test_tensors_that_no_trained_network_has_are_refused(name, change, message):
+  tensors = make_tensors()
+  with np.errstate(divide="ignore"):
+    tensors[name] = change(tensors[name])
+  with pytest.raises(ValueError, match=f"^checkpoint for 'network': {message}"):
+    convert(tensors)
+
+
 def test_the_layout_is_recognised_by_the_names():
   tensors = make_tensors()
   expected = convert(tensors)
@@ -186,4 +203,7 @@ def test_checked_parameters():
   params["head/kernel"] = params["head/kernel"].T
   del params["head/bias"]
   with pytest.raises(ValueError, match=r"missing: head/bias; misshapen: head/kernel"):
+    conversion.check_parameters(params, SHAPES, "weights")
+  params = convert(make_tensors()) | {"head/bias": np.full(2, np.nan, np.float32)}
+  with pytest.raises(ValueError, match=r"^weights: head/bias has 2 NaN or infinite"):
     conversion.check_parameters(params, SHAPES, "weights")

@@ -53,14 +53,18 @@ def test_what_convert_refuses(run, weights, tmp_path):
   exploit.write_bytes(pickle.dumps(call(1, 2), 2))
   short, broken, done = (tmp_path / f"{i}.safetensors" for i in range(3))
   safetensors.numpy.save_file({"fc.weight": TENSORS["fc.weight"][:9]}, short)
-  broken_tensors = {**TENSORS, "fc.bias": TENSORS["fc.bias"] * np.float32(np.nan)}
-  safetensors.numpy.save_file(broken_tensors, broken)
+  huge = {f"fc.{k}": np.full_like(TENSORS[f"fc.{k}"], 3e38) for k in ("weight", "bias")}
+  safetensors.numpy.save_file(TENSORS | huge, broken)
+  lost = tmp_path / "lost.safetensors"
+  nothing = {"fc.bias": TENSORS["fc.bias"] * np.float32(np.nan)}
+  safetensors.numpy.save_file(TENSORS | nothing, lost)
   assert run("convert", weights, "--architecture=tiny", "--out", done)[0] == 0
   out = tmp_path / "out.safetensors"
   for checkpoint, name, target, message in [
     (exploit, "tiny", out, "refused to load"),
     (short, "tiny", out, "missing: fc.bias; misshapen: fc.weight is (9, 3)"),
     (broken, "tiny", out, "logits of a grey image are not finite, so nothing was"),
+    (lost, "tiny", out, "fc.bias has 1000 NaN or infinite numbers among 1000"),
     (done, "tiny", out, "has been converted already"),
     (tmp_path / "none", "tiny", out, "cannot be read (No such file or directory)"),
     (tmp_path, "tiny", out, "cannot be read (Is a directory)"),
@@ -73,7 +77,7 @@ def test_what_convert_refuses(run, weights, tmp_path):
   names = {path.name for path in tmp_path.iterdir()}
   assert names == {
     *("weights.safetensors", "exploit.pth"),
-    *("0.safetensors", "1.safetensors", "2.safetensors"),
+    *("0.safetensors", "1.safetensors", "2.safetensors", "lost.safetensors"),
   }
 
 

@@ -35,6 +35,14 @@ def test_figure_of_what_is_none(photo, tmp_path, capsys):
   assert not (tmp_path / "x.png").exists()
 
 
+def test_a_figure_is_a_file(tmp_path, saved, capsys):
+  cawe_jax.save(tmp_path / "mine.npz", saved)
+  out = f"{tmp_path / 'mine.png'}/"
+  assert main(["figure", str(tmp_path / "mine.npz"), "--out", out]) == 2
+  assert "is a folder; it must be a file, NAME.png" in capsys.readouterr().err
+  assert not (tmp_path / "mine.png").exists()
+
+
 @pytest.mark.parametrize(
   "metadata", [None, {"target_name": 3, "method": "mine"}, {"method": {"name": "x"}}]
 )

@@ -18,7 +18,7 @@ from cawe_jax.samples import sample_path
 from configs import common
 from experiments import sweep as sweep_
 from experiments.axes import expand
-from experiments.building import Network, noise_ids
+from experiments.building import noise_ids
 from experiments.progress import Progress
 from experiments.sweep import Process, open_sweep, plan, run_jobs
 
@@ -318,8 +318,15 @@ def test_jobs_of_the_tiny_sweep():
   assert [job.name for job in expand(get_config())] == ["cartoonx", "pixel_rde"]
 
 
-def test_a_class_that_the_network_does_not_have_has_no_name():
-  named = cawe.Classifier(lambda params, images: images, (), 2, ("cat", "dog"))
-  network = Network(named, (2, 2), None)
-  names = [sweep_._label_name(network, label) for label in (1, 282, -1)]
-  assert names == ["dog", "", ""]
+def test_a_network_of_other_classes_is_not_compared_with_imagenets(tmp_path):
+  """Class 5 of a network of six is not ImageNet's class 5."""
+  config = get_config()
+  config.axes, config.limit = {}, 2
+  config.methods = {"pixel_rde": {"method": "pixel-rde"}}
+  config.settings.classifier = "tiny:make_classifier_of_six"
+  sweep, _ = run(tmp_path / "other", config=config)
+  for result in sweep.store.read_results("pixel_rde"):
+    assert (result["label"], result["label_name"]) == (-1, "")
+  config.settings.target = "label"
+  with pytest.raises(ValueError, match="'tiny:make_classifier_of_six' has 6 outputs"):
+    run(tmp_path / "labels", config=config)

@@ -21,6 +21,13 @@ def make_classifier():
   return Classifier(_two_layers, params, 16, name="tiny")
 
 
+def make_classifier_of_six():
+  """The same with six of its outputs."""
+  whole = make_classifier()
+  first, second = whole.params
+  return Classifier(_two_layers, (first, second[:, :6]), 16, name="six")
+
+
 def make_slow_classifier():
   """The same network under a name that waits a moment when it is loaded."""
   time.sleep(0.2)
