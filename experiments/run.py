@@ -24,7 +24,7 @@ from cawe_jax.numerics.ambient import own_rules
 from experiments import launch
 from experiments.keys import KEYS
 from experiments.progress import Progress
-from experiments.sweep import Process, Sweep, finish, open_sweep, plan, run_jobs
+from experiments.sweep import Process, Sweep, check_sweep, finish, open_sweep, run_jobs
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
   config = _CONFIG.value
   try:
     if _DRY_RUN.value:
-      jobs, photographs = plan(config)
+      jobs, photographs, _ = check_sweep(config, _WORKDIR.value)
       sizes = launch.Pod(_HOSTS.value, _DEVICES.value)
       print(launch.describe_plan(config, jobs, len(photographs), sizes))
       return
@@ -113,7 +113,7 @@ def parse(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(argv)
     list(_CONFIG.value)  # which fails where the file could not be read
   except KeyError as error:  # a part that is not there cannot get a key
-    _refuse(f"the config has no part {error.args[0]}; its keys are {', '.join(KEYS)}")
+    _refuse(f"the config has no part {error.args[0]}: its keys are {', '.join(KEYS)}")
   # What goes wrong in a config comes with a traceback, whose last line says what it is.
   except (flags.Error, OSError) as error:
     _refuse(str(error).strip().splitlines()[-1])

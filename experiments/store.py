@@ -181,18 +181,40 @@ def open_store(
       message shows every difference; or one of these two files is damaged.
   """
   folder = Path(folder)
+  for name, content in check_store(folder, settings, photographs).items():
+    if not (folder / name).is_file():
+      write_json(folder / name, content)
+  stems = (f"{i:05d}-{_slug(name)}" for i, (name, _) in enumerate(photographs))
+  return Store(folder, tuple(stems))
+
+
+def check_store(
+  folder: str | Path,
+  settings: Mapping[str, Any],
+  photographs: Sequence[tuple[str, int | None]],
+) -> dict[str, Any]:
+  """What a folder's files would hold; nothing is written.
+
+  Args:
+    folder: As for :func:`open_store`.
+    settings: As there.
+    photographs: As there.
+
+  Returns:
+    The content of each file by its name.
+
+  Raises:
+    ValueError: As for :func:`open_store`.
+  """
   wanted = {
     "config.json": _as_json(dict(settings)),
     "photographs.json": [{"id": name, "label": label} for name, label in photographs],
   }
   for name, content in wanted.items():
-    path = folder / name
+    path = Path(folder) / name
     if path.is_file():
-      _check_equal(folder, name, _read_json(path), content)
-    else:
-      write_json(path, content)
-  stems = (f"{i:05d}-{_slug(name)}" for i, (name, _) in enumerate(photographs))
-  return Store(folder, tuple(stems))
+      _check_equal(Path(folder), name, _read_json(path), content)
+  return wanted
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -38,7 +38,7 @@ from experiments.judging import judge, make_metrics
 from experiments.keys import check_keys
 from experiments.progress import Progress
 from experiments.report import check_report, write_report
-from experiments.store import Store, open_store
+from experiments.store import Store, check_store, open_store
 from experiments.tasks import TASKS, Batch
 
 RUN_ONLY = ("launch", "report")
@@ -104,6 +104,27 @@ def plan(config: ConfigDict) -> tuple[tuple[Job, ...], Sequence[Photograph]]:
   return jobs, photographs
 
 
+def check_sweep(
+  config: ConfigDict, workdir: str | None
+) -> tuple[tuple[Job, ...], Sequence[Photograph], dict[str, Any]]:
+  """Jobs, photographs and identity of a sweep that could start; nothing is written.
+
+  Args:
+    config: The sweep.
+    workdir: Its folder, which need not exist; None if it has none yet.
+
+  Raises:
+    ValueError: As :func:`plan`, or the folder holds another sweep.
+  """
+  jobs, photographs = plan(config)
+  for job in jobs:
+    check_job(job)
+  identity = _identity(config, jobs)
+  if workdir is not None:
+    check_store(workdir, identity, [p[:2] for p in photographs])
+  return jobs, photographs, identity
+
+
 def open_sweep(config: ConfigDict, workdir: str) -> Sweep:
   """Check everything that can be, and open the working folder.
 
@@ -111,11 +132,9 @@ def open_sweep(config: ConfigDict, workdir: str) -> Sweep:
     ValueError: As :func:`plan`, or the folder holds another sweep, or results of
       photographs that have changed since.
   """
-  jobs, photographs = plan(config)
+  jobs, photographs, identity = check_sweep(config, workdir)
   batches = partition(len(photographs), config.batch_size)
-  for job in jobs:
-    check_job(job)
-  store = open_store(workdir, _identity(config, jobs), [p[:2] for p in photographs])
+  store = open_store(workdir, identity, [p[:2] for p in photographs])
   _check_photographs(store, jobs, photographs)
   return Sweep(config, jobs, photographs, batches, store)
 
@@ -199,7 +218,10 @@ def _run_batch(
     with compile_clock() as clock:
       task = TASKS[sweep.config.task]
       chosen = Batch(decoded.images[selected], targets[selected])
-      results = task(sweep.config, job, network, chosen, progress.steps)
+      try:
+        results = task(sweep.config, job, network, chosen, progress.steps)
+      except ValueError as error:
+        raise ValueError(f"job {job.name!r}: {error}") from None
     timing = {
       "seconds": time.perf_counter() - start - clock.seconds,
       "compile_seconds": clock.seconds,

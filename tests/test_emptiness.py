@@ -64,7 +64,8 @@ def test_what_is_suggested_keeps_something(name):
   method = METHODS[name]._replace(lagrange_multiplier=20.0)
   found, text = explain_warned(CLASSIFIER, method)
   assert np.all(found.rate == 0)
-  assert text.startswith("the masks 0, 1, 2, 3 of 4 keep (almost) nothing, since")
+  which = "the masks 0, 1, 2, 3 of 4 (counted from 0)"
+  assert text.startswith(f"{which} keep (almost) nothing, since")
   # A warning would be an error here.
   again = method._replace(lagrange_multiplier=suggestion(text))
   kept = explain(CLASSIFIER, IMAGES, again, key=KEY)
@@ -90,7 +91,7 @@ def test_a_path_says_once_which_masks_keep_nothing():
     CLASSIFIER, METHODS["pixels"], explain_path, IMAGES[0], [0.05, 30, 0.1, 40]
   )
   assert found.rate[0] > 0.01
-  assert text.startswith("the masks 1, 3 of 4 keep (almost) nothing")
+  assert text.startswith("the masks 1, 3 of 4 (counted from 0) keep (almost) nothing")
 
 
 def test_a_mask_that_keeps_nothing_and_retains_enough_is_announced():

@@ -1,6 +1,7 @@
 """Paths of multipliers against explanations made one by one."""
 
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,9 @@ from cawe_jax.explaining import optimality
 from cawe_jax.explaining import path as paths
 from cawe_jax.explaining.one import Found
 from cawe_jax.explaining.path import LOWER_MULTIPLIERS, RETAIN_MULTIPLIERS
+from cawe_jax.numerics.streams import Stream
 from cawe_jax.obfuscations import obfuscate
+from cawe_jax.outputs import softmax
 from cawe_jax.recipes import Recipe
 
 # The largest multipliers of a path leave nothing (tests/test_emptiness.py).
@@ -161,9 +164,12 @@ def scripted(monkeypatch):
       return template._replace(mask=found.mask, lagrange_multiplier=multiplier)
 
     monkeypatch.setattr(paths, "Session", Scripted)
-    monkeypatch.setattr(paths, "search", scripted_search)
+    monkeypatch.setattr(paths, "optimise", scripted_search)
+    monkeypatch.setattr(paths, "best_of", lambda session, candidates: candidates[-1])
     monkeypatch.setattr(paths, "report", scripted_report)
-    monkeypatch.setattr(paths, "retained", lambda session, masks: next(rows))
+    monkeypatch.setattr(
+      paths, "retains", lambda session, masks, retain: next(rows) >= retain
+    )
     return starts
 
   return script
@@ -224,14 +230,72 @@ def test_a_mask_is_judged_on_draws_that_it_is_not_reported_on():
   options = {"key": KEY, "targets": None, "image_ids": None, "rows": None}
   session = Session(CLASSIFIER, IMAGES, noisy, **options)
   half = (np.full((3, 1, 6, 8, 1), 0.5, np.float32),)
-  judged = paths.retained(session, half)
+  count = paths.RETAINED_DRAWS[0]
+  seen = session.estimate(half, Stream.RETAINED, count).score
   outputs = obfuscate(CLASSIFIER, IMAGES, half, noisy, key=KEY, draws=64).outputs
   score = jax.nn.softmax(outputs)[np.arange(3), :, session.problems.target[:3]].mean(1)
   clean = jax.nn.softmax(CLASSIFIER(IMAGES))[np.arange(3), session.problems.target[:3]]
   reported = np.asarray(score / clean)
+  judged = np.asarray(seen / clean)
   assert np.all(judged != reported)
   # Means of 64 draws whose spread is below a half of the clean probability.
   np.testing.assert_allclose(judged, reported, atol=4 * 0.5 * (2 / 64) ** 0.5)
+  for retain in (judged - 1e-3, judged + 1e-3):
+    closely = [paths.retains(session, half, share)[i] for i, share in enumerate(retain)]
+    many = session.estimate(half, Stream.RETAINED, paths.RETAINED_DRAWS[1]).score
+    np.testing.assert_array_equal(closely, many / clean >= retain)
+
+
+def test_zeros_are_no_candidate_where_a_share_is_to_be_retained():
+  """At the first multiplier nothing has a lower objective, and retains nothing."""
+  sure = explain(CLASSIFIER, IMAGES[0], METHOD, key=KEY)
+  lost = float((sure.probability * 0.9) ** 2)
+  multiplier = 1.5 * lost
+  method = METHOD._replace(lagrange_multiplier=multiplier)
+  short = method._replace(recipe=RECIPE._replace(num_steps=3))
+  assert explain(CLASSIFIER, IMAGES[0], short, key=KEY).rate == 0
+  found = explain_retaining(
+    CLASSIFIER, IMAGES[0], short, 0.9, key=KEY, multipliers=[multiplier]
+  )
+  assert found.rate > 0
+  assert found.retained_probability >= 0.9
+
+
+class Lucky(Session):
+  """A session of two images of which draws are worth what is given."""
+
+  size = 2
+
+  def __init__(self, scores):
+    self.scores, self.asked = np.asarray(scores), []
+    self.output = softmax()
+    logits = jnp.log(jnp.array([[0.5, 0.5]] * 2))
+    self.problems = SimpleNamespace(clean_logits=logits, target=jnp.array([0, 0]))
+
+  def num_different(self, count):
+    return count
+
+  def crop(self, tree):
+    return tree
+
+  def worth(self, masks, which, wanted=None):
+    self.asked.append((len(which.indices), wanted.tolist()))
+    return SimpleNamespace(score=self.scores[:, which.indices])
+
+
+def test_more_draws_decide_what_few_leave_open():
+  # The first image retains all of .5 in every draw; the second's first 64 draws have
+  # bad luck, .44 instead of .48, which is within two of their standard errors.
+  few, many = paths.RETAINED_DRAWS
+  unlucky = np.tile([0.24, 0.64], many // 2)
+  unlucky[few:] = np.tile([0.28, 0.7], (many - few) // 2)
+  session = Lucky([np.full(many, 0.5), unlucky])
+  assert paths.retains(session, (), 0.95).tolist() == [True, True]
+  assert session.asked == [(few, [True, True]), (many - few, [False, True])]
+  # Of a mask that is far from enough, few are enough to say so.
+  session = Lucky([np.full(many, 0.5), unlucky])
+  assert paths.retains(session, (), 1.4).tolist() == [False, False]
+  assert session.asked == [(few, [True, True])]
 
 
 def test_a_callback_sees_every_run_and_ends_the_path():

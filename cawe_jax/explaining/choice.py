@@ -32,10 +32,14 @@ def choose(session: Session, masks: Masks, low: float, high: float) -> Masks:
     low: Entries below this become 0 with contrast.
     high: Entries above this become 1.
   """
-  candidates = [masks, jax.tree.map(np.zeros_like, masks)]
-  if (low, high) != (0, 1):
-    candidates.insert(0, stretch(masks, low, high))
-  return best_of(session, candidates)
+  zeros = jax.tree.map(np.zeros_like, masks)
+  return best_of(session, [*sharpened(masks, low, high), zeros])
+
+
+def sharpened(masks: Masks, low: float, high: float) -> list[Masks]:
+  """Masks with contrast, where there is any, and as they are."""
+  plain = (low, high) == (0, 1)
+  return [masks] if plain else [stretch(masks, low, high), masks]
 
 
 def best_of(session: Session, candidates: Sequence[Masks]) -> Masks:

@@ -131,7 +131,7 @@ def _sentence(explanation: Explanation) -> str:
   if empty.ndim == 0:
     text = notice(explanation)
     return text[0].lower() + text[1:-1]
-  which = f"{_listed(np.flatnonzero(empty))} of {len(empty)}"
+  which = f"{_listed(np.flatnonzero(empty))} of {len(empty)} (counted from 0)"
   keep = f"mask {which} keeps" if empty.sum() == 1 else f"the masks {which} keep"
   constant = changes_nothing(explanation)
   if np.all(constant[empty]):

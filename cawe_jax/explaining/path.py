@@ -12,25 +12,28 @@ import numpy as np
 from cawe_jax.classifiers.classifier import Classifier
 from cawe_jax.engine.session import Session
 from cawe_jax.explaining import emptiness
+from cawe_jax.explaining.choice import best_of, sharpened
 from cawe_jax.explaining.one import (
   Callback,
   Found,
   explained,
   known_probability,
+  optimise,
   report,
-  search,
 )
 from cawe_jax.methods import Method, contracts
 from cawe_jax.numerics.ambient import own_rules
 from cawe_jax.numerics.streams import Stream
+from cawe_jax.numerics.tiles import Which
 from cawe_jax.types import Explanation, Image, Images, Key, Masks
 
 RETAIN_MULTIPLIERS = tuple(float(x) for x in 2.5 * 2.0 ** np.arange(9))
 """The path of :func:`explain_retaining`: 2.5, 5, ..., 640."""
 LOWER_MULTIPLIERS = tuple(float(x) for x in 2.5 * 0.5 ** np.arange(1, 10))
 """Where 2.5 retains too little: 1.25, 0.625, ..., 0.0049."""
-NUM_RETAINED_DRAWS = 64
-"""Whether a mask retains enough is judged on so many draws, without the gradient."""
+RETAINED_DRAWS = 64, 512
+"""Whether a mask retains enough is judged on the first number of draws, without the
+gradient; where they leave it open, on the second."""
 
 
 @own_rules()
@@ -115,8 +118,10 @@ def explain_retaining(
   retain too little. For images of which 2.5 retains too little already, it is halved
   down to 0.005, each time from the recipe's own start.
 
-  Whether a mask retains enough is judged on draws that it is not reported on, so that
-  ``retained_probability`` may be a little less than what was asked for.
+  Whether a mask retains enough is judged on 64 draws, or on 512 where these leave it
+  open. It is reported on 64 others, so that ``retained_probability`` may be less than
+  what was asked for; :func:`cawe_jax.metrics.confidence_bounds` says what a mask
+  retains for sure. A mask of zeros is no candidate, even if its objective is lower.
 
   Args:
     classifier: As for :func:`cawe_jax.explain`.
@@ -173,10 +178,13 @@ def explain_retaining(
     session, here = open_session(multiplier)
     # The first mask is found from the recipe's start, the others from their neighbour.
     here = here if start is None else here._replace(recipe=shorter)
-    found = search(session, classifier, here, start, watch)
+    found = optimise(session, classifier, here, start, watch)
+    found = found._replace(
+      mask=best_of(session, sharpened(found.mask, *here.recipe.contrast))
+    )
     evaluations = found.num_steps * session.num_draws
     step = _Step(found, evaluations, np.full(size, multiplier, np.float32))
-    return step, retained(session, found.mask) >= retain
+    return step, retains(session, found.mask, retain)
 
   best, reached = run(upwards[0], None)
   masks, evaluations = best.found.mask, best.evaluations
@@ -221,18 +229,30 @@ class _Step(NamedTuple):
   multiplier: np.ndarray
 
 
-def retained(session: Session, masks: Masks) -> np.ndarray:
-  """The share of the clean probability that masks retain, ``[B]``; NaN where it is 0.
+def retains(session: Session, masks: Masks, retain: float) -> np.ndarray:
+  """Whether masks retain enough, bool ``[B]``; not where the clean probability is 0.
 
-  It is measured on draws of its own, which serve no other purpose.
+  It is judged on draws that serve no other purpose. Where the mean of the first is
+  within two standard errors of what is asked for, more of them decide: a mask that
+  fails by chance would be given up for one of several times its rate.
   """
-  count = session.num_different(NUM_RETAINED_DRAWS)
-  score = session.estimate(masks, Stream.RETAINED, count).score
   clean = jax.vmap(session.output.score)(
     session.problems.clean_logits, session.problems.target
   )
-  probability = session.crop(clean)
-  return score / known_probability(probability)
+  probability = known_probability(session.crop(clean))[:, None]
+  enough, is_open = np.zeros(session.size, bool), np.ones(session.size, bool)
+  shares = np.empty((session.size, 0))
+  for count in map(session.num_different, RETAINED_DRAWS):
+    indices = np.arange(shares.shape[1], count, dtype=np.uint32)
+    if not (len(indices) and is_open.any()):
+      break
+    which = Which(np.full_like(indices, Stream.RETAINED), indices)
+    worth = session.worth(masks, which, is_open)
+    shares = np.concatenate([shares, worth.score / probability], axis=1)
+    mean, error = shares.mean(1), shares.std(1) / np.sqrt(count)
+    enough[is_open] = (mean >= retain)[is_open]
+    is_open &= np.abs(mean - retain) < 2 * error
+  return enough
 
 
 def _checked(multipliers: Sequence[float]) -> tuple[float, ...]:

@@ -293,7 +293,7 @@ def _running_mean(curve: np.ndarray) -> np.ndarray:
 def _draw_numbers(axes: Axes, e: Explanation) -> None:
   error = _number(e.distortion_standard_error)
   rows = {
-    "distortion ± std. error": f"{_number(e.distortion)} ± {error}",
+    "distortion ± s.e.": f"{_number(e.distortion)} ± {error}",
     "rate: l1 / l0": f"{_number(e.rate)} / {_number(e.rate_l0)}",
     "objective": f"{_number(e.objective)} at λ = {_number(e.lagrange_multiplier)}",
     "steps": f"{int(e.num_steps):,}",

@@ -10,7 +10,7 @@ from cawe_jax.cli.imports import make_part
 from cawe_jax.methods import Method
 from experiments import building
 from experiments import sweep as sweep_
-from experiments.sweep import open_sweep
+from experiments.sweep import check_sweep, open_sweep
 
 OWN = """
 import sum_of_squares
@@ -56,6 +56,20 @@ def test_an_edited_function_of_ones_own_is_refused(
   ) as e:
     open_sweep(config, tmp_path / "run")
   assert config[part][name] in str(e.value)
+
+
+def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(tmp_path):
+  config = get_config()
+  check_sweep(config, str(tmp_path / "new"))
+  check_sweep(config, None)
+  assert not (tmp_path / "new").exists()
+  open_sweep(config, tmp_path / "run")
+  config.settings.steps = 13
+  with pytest.raises(ValueError, match=r"steps.*12.*13"):
+    check_sweep(config, str(tmp_path / "run"))
+  config.settings.classifier = "tiny:none"
+  with pytest.raises(ValueError, match="module 'tiny' has no"):
+    check_sweep(config, None)
 
 
 SCALED = """
