@@ -187,7 +187,7 @@ def test_arrays_of_all_kinds_agree():
     (np.zeros((20, 20), np.int64), "uint8, uint16 or float"),
     (np.full((20, 20), 255.0), r"in \[0, 1\], got values from 255.0 to 255.0"),
     (np.full((20, 20), np.nan), r"in \[0, 1\], got values from nan"),
-    (np.zeros((20, 15)), "15 x 20 pixels"),
+    (np.zeros((20, 3)), "3 x 20 pixels"),
     (np.zeros((0, 0)), "0 x 0 pixels"),
     (Image.new("L", (1, 1)), "1 x 1 pixels"),
   ],
@@ -199,11 +199,9 @@ def test_bad_arrays(image, message):
 
 
 @pytest.mark.parametrize(
-  "size", [0, -3, 15, 4097, True, 2.5, "224", (32,), (32, 32, 3), (32, 0), None]
+  "size", [0, -3, 3, 4097, True, 2.5, "224", (32,), (32, 32, 3), (32, 0), None]
 )
 def test_bad_sizes(size):
-  with pytest.raises(
-    ValueError, match=r"size must be .* in \[16, 4096\], got"
-  ) as error:
+  with pytest.raises(ValueError, match=r"size must be .* in \[4, 4096\], got") as error:
     images.prepare_image(NOISE, size)
   one_line(error)

@@ -64,7 +64,7 @@ def load_image(
 
   Args:
     path: A JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or NPY file of at most 64 MiB.
-    size: Side, or ``(H, W)``, of the result in [16, 4096] pixels; None keeps the size.
+    size: Side, or ``(H, W)``, of the result in [4, 4096] pixels; None keeps the size.
     resize: The network's published rule, of use only with a size.
 
   Returns:
@@ -254,7 +254,7 @@ def prepare_image(
     image: ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or float in [0, 1], of which one
       channel becomes three and any other number is kept; or a Pillow image, treated as
       :func:`cawe_jax.files.images.decode_image` says.
-    size: Side, or ``(H, W)``, of the result in [16, 4096] pixels.
+    size: Side, or ``(H, W)``, of the result in [4, 4096] pixels.
     resize: The network's published rule.
 
   Returns:

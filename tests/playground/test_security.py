@@ -154,7 +154,7 @@ def bomb():
     (b"%!PS-Adobe-3.0 EPSF-3.0\n", 415),
     (b"\x89PNG\r\n\x1a\n", 415),
     (image_bytes((64, 64))[:100], 415),
-    (image_bytes((8, 8)), 415),
+    (image_bytes((3, 8)), 415),
     (bomb(), 415),
     (bytes(2**24 + 1), 413),
   ],
