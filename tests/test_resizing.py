@@ -144,6 +144,7 @@ def test_nothing_is_squashed():
     assert result.shape == (height, width)
     scale = max(height / shape[0], width / shape[1])
     rows, columns = result.max(1).sum(), result.max(0).sum()
+    # Half a pixel at either end.
     np.testing.assert_allclose([rows, columns], 16 * scale, atol=1.0)
     centre = [
       (axis * result.sum(1 - i)).sum() / result.sum()

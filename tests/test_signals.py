@@ -218,6 +218,7 @@ def test_periods_run_from_two_samples_to_where_the_cone_closes():
   for make in signals.SIGNALS.values():
     result = scalogram(make())
     assert result.periods[0] == pytest.approx(2 * make().sampling_period)
+    # The cone ends between two samples, of which half are some hundred at least.
     assert result.periods[-1] == pytest.approx(result.cone_of_influence.max(), rel=1e-2)
     ratios = result.scales[1:] / result.scales[:-1]
     np.testing.assert_allclose(ratios, ratios[0])
@@ -273,6 +274,7 @@ def test_sines_are_where_they_are_said_to_be():
   assert strength(12, early) > 10 * strength(12, late)
   assert strength(24, late) > 10 * strength(24, early)
   assert strength(48, middle) > 5 * strength(48, early)
+  # The wavelet has other sines in its window there.
   assert strength(4, early) == pytest.approx(strength(4, late), rel=0.1)
   amplitudes = fourier(signals.sines()).amplitudes
   assert amplitudes[16] == pytest.approx(1.0, abs=0.1)  # 4 Hz, all the time

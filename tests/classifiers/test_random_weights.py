@@ -32,6 +32,7 @@ def test_kernels_have_the_variance_of_he(classifier):
   shapes = {"a/kernel": (3, 3, 32, 64), "a/bias": (64,), "position": (1, 9, 64)}
   found = random_weights(shapes)
   assert {path: array.shape for path, array in found.items()} == shapes
+  # Of 18,432 draws a variance has a relative standard error of 0.01; five of them.
   assert found["a/kernel"].var() == pytest.approx(2 / (9 * 32), rel=0.05)
   assert not found["a/bias"].any()
   for path, array in random_weights(shapes).items():

@@ -237,12 +237,14 @@ def test_the_quality_table_compares_with_what_is_stored(
   least = min(map(_objective, results)) / _objective(usual)
   assert seeds == f"{least:.2f}-1.00"
   early_steps = np.mean(usual.history[1:6]) / _objective(usual)
+  # Half of the last digit that is printed, and the sum of two of them.
   assert float(early) == pytest.approx(early_steps, abs=0.005)
   ratio, error = adam.split("+-")
   assert float(ratio) == pytest.approx(
     _objective(results[0]) / _objective(usual), abs=5e-4
   )
   _, standard_error = results[0].score.minus(usual.score)
+  # As above.
   assert float(error) == pytest.approx(standard_error / _objective(usual), abs=5e-4)
   assert second == adam
   assert first.endswith("!")
@@ -251,6 +253,7 @@ def test_the_quality_table_compares_with_what_is_stored(
   assert float(worst.split()[-1]) == float(median.split()[-1]) == float(speed_up)
   assert worse.split() == ["worse", "(!),", "of", "1", "0", "1", "0", "0/1"]
   few = float(first.partition("+")[0])
+  # As above.
   assert float(gain) == pytest.approx(few - float(ratio), abs=2e-3)
   assert losses == "0/1"
 

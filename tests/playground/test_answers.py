@@ -119,6 +119,7 @@ def test_an_explanation_is_the_librarys(page, settings, asked, method):
   )
   assert found["target"]["index"] == expected.target
   assert (found["cached"], found["notice"]) == (False, None)
+  # A picture loses some of its 255 levels where it is compressed.
   np.testing.assert_allclose(
     picture(found["picture"]).mean(-1), expected.image[..., 0], atol=0.1
   )

@@ -71,6 +71,7 @@ def test_a_mask_is_kept_to_half_a_level(shipping, settings):
     assert name == "first"
     i = MULTIPLIERS.index(wish.lagrange_multiplier)
     (mask,) = paths.read_mask(shipped)
+    # Half of one of 255 levels.
     np.testing.assert_allclose(mask, path.mask[0][i], atol=0.5 / 255 + 1e-6)
 
 

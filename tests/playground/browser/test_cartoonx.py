@@ -218,6 +218,7 @@ def test_the_files_are_the_librarys(figure, page, tmp_path):
   path = tmp_path / "explanation.npz"
   download.value.save_as(path)
   loaded = cawe.load(path)
+  # The page shows tenths of a per cent.
   assert float(loaded.rate) == pytest.approx(share(found, "kept, the rate"), abs=5.1e-4)
   assert np.abs(loaded.image[..., 0] - picture(found)).mean() < 0.02
   with page.expect_download() as download:

@@ -110,6 +110,7 @@ def test_a_predicted_mask_has_the_librarys_numbers(figure, page, playground_sett
   after = obfuscations.probabilities(seen).value
   order = np.argsort(-after)[:5]
   assert names == [settings.classifier.class_name(int(i)) for i in order]
+  # The page shows tenths of a per cent.
   np.testing.assert_allclose(shares, after[order], atol=5.1e-4)
   names, shares = shown_bars(figure, "The photograph")
   clean = np.asarray(jax.nn.softmax(seen.clean_outputs))
@@ -176,6 +177,7 @@ def test_painting_with_the_mouse_erasing_and_taking_back(figure, page):
     page.keyboard.press("[")
   page.keyboard.press("Space")
   small = capsule((60, 60), (60, 60), FIRST_BRUSH - 6).sum()
+  # Pixels on the rim of a disc of a dozen pixels are half covered.
   assert kept(figure) == pytest.approx(small, rel=0.05)
 
 
@@ -185,6 +187,7 @@ def test_painting_with_a_finger_on_a_phone(open_page):
   box = figure.locator("canvas").bounding_box()
   page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
   expected = capsule((112, 112), (112, 112), FIRST_BRUSH).sum()
+  # As above.
   assert kept(figure) == pytest.approx(expected, rel=0.05)
 
 

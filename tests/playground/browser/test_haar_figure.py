@@ -160,6 +160,7 @@ def test_few_coefficients_rebuild_the_drawing(figure):
   relative = np.linalg.norm(image - back) / np.linalg.norm(image)
   psnr = -10 * np.log10(np.mean((image - back) ** 2))
   shown = re.search(r"Relative error\n([\d.]+)\s%\nPSNR\n([\d.]+) dB", text)
+  # Both are shown with one digit behind the point.
   assert float(shown[1]) == pytest.approx(100 * relative, abs=0.051)
   assert float(shown[2]) == pytest.approx(psnr, abs=0.051)
 

@@ -78,6 +78,7 @@ def test_el_nino_is_what_the_library_says(figure, screenshot):
     r"amplitude ([\d.]+) at ([\d.]+) cycles per year", label
   ).groups()
   spectrum = signals.fourier(signal)
+  # It is said with three digits.
   assert float(amplitude) == pytest.approx(spectrum.amplitudes.max(), rel=5e-3)
   assert float(frequency) == 1.0
   screenshot(figure.page, "signals")
@@ -163,6 +164,7 @@ def test_another_wavelet_is_another_scalogram(figure):
     ]
   )
   expected = result.periods[row] * signals.cycles_per_scale("haar")
+  # It is said with three digits.
   assert scale == pytest.approx(expected, rel=5e-3)
 
 
