@@ -122,14 +122,26 @@ def describe(name: str, target_name: str, explanation: Explanation) -> str:
   """The line that a finished image gets."""
   score, kept = _scores(explanation)
   notices = (emptiness.notice(explanation), optimality.doubt(explanation))
-  remarks = "".join(f"  {said[0].lower()}{said[1:-1]}" for said in notices if said)
+  said = [text[0].lower() + text[1:-1] for text in notices if text]
+  remarks = "  " + "; ".join(said) if said else ""
   multiplier = float(explanation.lagrange_multiplier)
   return (
     f"{name}: {target_name} ({score})  "
     f"λ {multiplier:g}  rate {100 * float(explanation.rate):.2f} %  "
-    f"distortion {float(explanation.distortion):.4f} ± "
-    f"{float(explanation.distortion_standard_error):.4f}  {kept}{remarks}"
+    f"distortion {_small(explanation.distortion)} ± "
+    f"{_small(explanation.distortion_standard_error)}  {kept}{remarks}"
   )
+
+
+def _small(value: SupportsFloat) -> str:
+  """With four decimals, or two digits of what these would not show.
+
+  Example:
+    >>> _small(0.01462), _small(0.00003217), _small(0.0)
+    ('0.0146', '3.2e-05', '0.0000')
+  """
+  number = float(value)
+  return f"{number:.2g}" if 0 < abs(number) < 1e-3 else f"{number:.4f}"
 
 
 def describe_bounds(numbers: Mapping[str, float], confidence: float) -> str:

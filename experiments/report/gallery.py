@@ -107,6 +107,8 @@ def _picture(row: Row, result: dict[str, np.ndarray], point: int) -> str:
     )
   weak = known_numbers(result).get("retains_enough")
   note = "retains little" if weak is not None and weak[point] == 0 else ""
+  if "rate" in result and result["rate"][point] == 0:
+    note = "keeps nothing"
   try:
     return _figure(explained_image(result, point), row.name, numbers, note)
   except ValueError:

@@ -88,6 +88,8 @@ def test_the_line_of_a_finished_image():
 
 def test_the_line_says_where_the_mask_may_not_be_the_best():
   assert "best mask" not in describe("x.png", "sunny", LABEL)
+  tiny = LABEL._replace(distortion=3.217e-5, distortion_standard_error=0.0)
+  assert "distortion 3.2e-05 ± 0.0000 " in describe("x.png", "sunny", tiny)
   line = describe("x.png", "sunny", LABEL._replace(should_go=0.05))
   assert line.endswith(
     "perhaps not the best mask: by the gradient on fresh draws, kept entries should "

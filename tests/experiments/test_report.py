@@ -149,6 +149,16 @@ def test_what_retains_little_is_counted_and_marked(explanations):
   assert page.count("retains little") == 2 * POINTS * len(jobs)
 
 
+def test_a_gallery_says_of_black_pictures_that_nothing_is_kept(explanations):
+  config, jobs, store, results = explanations
+  first = results["a"][0]
+  rates = np.full(POINTS, 0.01, np.float32)
+  rates[0] = 0
+  store.write_result("a", 0, first | {"rate": rates})
+  write_gallery(config, jobs, store, store.folder / "gallery.html")
+  assert (store.folder / "gallery.html").read_text().count("keeps nothing") == 1
+
+
 def read_events(path):
   """Tag, step and value: TensorBoard's record format, read by hand."""
   from tensorboardX.proto.event_pb2 import Event
