@@ -169,7 +169,9 @@ def test_cartoonx_finds_planted_coefficients():
 def test_nothing_is_kept_where_that_costs_less(classifier, batch):
   # After so few steps most entries remain, and all of them cost 2.
   dear = np.float32([MULTIPLIER, 2, MULTIPLIER])
-  with pytest.warns(EmptyMaskWarning, match=r"^mask 1 of 3 keeps \(almost\) nothing"):
+  with pytest.warns(
+    EmptyMaskWarning, match=r"^mask 1 of 3 .counted from 0. keeps \(almost\) nothing"
+  ):
     found = explain(classifier, IMAGES, method(dear), key=KEY)
   kept = [flat(leaf[b] for leaf in found.mask).max() for b in range(3)]
   assert kept[1] == 0
