@@ -109,7 +109,7 @@ def test_masks_that_keep_nothing_are_a_line(tmp_path):
   config.limit, config.axes = 2, {"lagrange_multiplier": (0.1, 1e3)}
   _, lines = run(tmp_path, config=config)
   # Perhaps those of the small multiplier, too; the last is of the large one.
-  assert re.search(r"pixel_rde, batch 1 of 1: the masks [0-2, ]*3 of 4 keep ", lines)
+  assert re.search(r"pixel_rde, batch 1 of 1: the masks [0-2, ]*3 of 4 \(", lines)
 
 
 def test_seeds_differ_and_multipliers_order_the_rates(finished):
