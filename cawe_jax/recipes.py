@@ -15,9 +15,6 @@ from cawe_jax.schedules import Schedule
 from cawe_jax.solvers import Solver
 from cawe_jax.stopping import Stopping
 
-MOST_DRAWS = 64
-"""So many draws a step are the most that few entries are a reason for."""
-
 
 class Recipe(NamedTuple):
   """The parts that decide the way to the mask, not what a good mask is.
@@ -34,8 +31,6 @@ class Recipe(NamedTuple):
     num_draws: Per step and image, at least 1.
     contrast: Two numbers, 0 <= low < high <= 1. Entries of the last mask below the
       first become 0, those above the second 1, and what is between is stretched.
-    least_entries: At least 0. The entries of a mask times the draws of a step are at
-      least so many: where entries are few, there are more draws, up to 64.
   """
 
   name: str
@@ -47,26 +42,11 @@ class Recipe(NamedTuple):
   num_steps: int
   num_draws: int
   contrast: tuple[float, float] = (0.0, 1.0)
-  least_entries: int = 0
-
-  def draws_for(self, num_entries: int) -> int:
-    """Draws of a step for a mask of so many entries.
-
-    Example:
-      >>> [default().draws_for(k) for k in (64, 256, 1024, 4096, 50_176)]
-      [64, 64, 16, 4, 2]
-    """
-    for_entries = min(-(-self.least_entries // num_entries), MOST_DRAWS)
-    return max(self.num_draws, for_entries)
 
 
 def default() -> Recipe:
-  """A thousand model evaluations: 16 to 60 s an image on two CPU cores.
-
-  Masks of fewer than 8,192 entries get more draws in each of 500 steps, since the fewer
-  there are, the more each of them matters: 32,000 evaluations for 16 x 16 pixels.
-  """
-  return tuned(500)._replace(name="default", least_entries=2**14)
+  """A thousand model evaluations: 16 to 60 s an image on two CPU cores."""
+  return tuned(500)._replace(name="default")
 
 
 def fast() -> Recipe:

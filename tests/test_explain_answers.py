@@ -131,30 +131,7 @@ def test_more_steps_are_smaller_ones():
   # Above 200 all steps add up to the same.
   assert recipes.fast().step_size == recipes.tuned(50).step_size == 0.2
   assert recipes.tuned(800).step_size == pytest.approx(0.05)
-  assert recipes.default() == recipes.tuned(500)._replace(
-    name="default", least_entries=2**14
-  )
-
-
-def test_masks_of_few_entries_get_more_draws(make_tiny_classifier):
-  classifier = make_tiny_classifier((8, 8, 1))
-  image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
-  short = recipes.default()._replace(num_steps=2)
-  found = explain(classifier, image, pixel_rde(0.1, recipe=short), key=KEY)
-  assert found.model_evaluations == 2 * 64
-  few = short._replace(least_entries=256)
-  found = explain(classifier, image, pixel_rde(0.1, recipe=few), key=KEY)
-  assert found.model_evaluations == 2 * 4
-  # Where nothing is random, one draw is all there are.
-  plain = pixel_rde(0.1, recipe=short, perturbation=perturbations.zeros())
-  assert explain(classifier, image, plain, key=KEY).model_evaluations == 2
-  with pytest.raises(ValueError, match="least_entries is -1"):
-    explain(
-      classifier,
-      image,
-      pixel_rde(0.1, recipe=short._replace(least_entries=-1)),
-      key=KEY,
-    )
+  assert recipes.default() == recipes.tuned(500)._replace(name="default")
 
 
 def test_cartoonx_finds_planted_coefficients():

@@ -136,7 +136,7 @@ def _explain_all(
 
 def _announce(num_jobs: int, run: _Run, messages: Messages) -> None:
   classifier, method = run.network.classifier, run.method
-  draws = method.draws_for(run.shape)
+  draws = method.recipe.num_draws if method.perturbation.is_random else 1
   steps = method.recipe.num_steps
   if run.options.retain is not None:
     steps += (len(RETAIN_MULTIPLIERS) - 1) * (steps // 3)

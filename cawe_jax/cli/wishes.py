@@ -45,7 +45,6 @@ def make_method(options: argparse.Namespace) -> Method:
     "initial_mask": None if start is None else parse_initial_mask(start),
     "num_steps": options.steps,
     "num_draws": options.draws,
-    "least_entries": None if options.draws is None else 0,
     "step_size": options.step_size,
     "stopping": None if options.stop is None else plateau(tolerance=options.stop),
   }

@@ -83,8 +83,12 @@ class Session:
     self.size = len(batch)
     self.output = classifier.output
     self.perturbation = method.perturbation
+    self.num_draws = self.num_different(method.recipe.num_draws)
     self.rows = rows or _ROWS.get(jax.default_backend(), _ROWS_ELSEWHERE)
     self._mesh = local_mesh()
+    evaluations = method.recipe.num_steps * self.num_draws * self._share()
+    is_short = evaluations < _SHORT_RUN
+    self._calls = 1 if is_short else _CALLS.get(jax.default_backend(), 1)
     self.classifier = self._copied(classifier.settled(batch))
     self.active = np.arange(self._padded_size()) < self.size
     tile = self._judging_tile(self.rows)
@@ -93,11 +97,6 @@ class Session:
     num_outputs = programs.count_outputs(self.classifier, shape, batch.dtype)
     bound = method.bind(self._shape, num_outputs, self.output)
     self.method = self._copied(bound)
-    num_entries = bound.objective.representation.num_entries
-    self.num_draws = self.num_different(method.recipe.draws_for(num_entries))
-    evaluations = method.recipe.num_steps * self.num_draws * self._share()
-    is_short = evaluations < _SHORT_RUN
-    self._calls = 1 if is_short else _CALLS.get(jax.default_backend(), 1)
     given = checks.check_targets(classifier, targets, self.size)
     wanted = np.full(self.size, -1) if given is None else given
     ids = checks.check_ids(image_ids, batch)

@@ -82,7 +82,6 @@ def check_method(method: Any) -> None:
     )
   check_count("num_steps", recipe.num_steps)
   check_count("num_draws", recipe.num_draws)
-  check_count("least_entries", recipe.least_entries, least=0)
 
 
 def are_real(values: Any) -> bool:

@@ -94,13 +94,6 @@ class Method(NamedTuple):
       objective, recipe.initial_mask, recipe.solver, recipe.schedule, recipe.stopping
     )
 
-  def draws_for(self, image_shape: tuple[int, int, int]) -> int:
-    """Draws of each step for images of a shape; one where nothing is random."""
-    if not self.perturbation.is_random:
-      return 1
-    representation = contracts.bind(self.representation, image_shape)
-    return self.recipe.draws_for(representation.num_entries)
-
   def settings(self) -> dict[str, Any]:
     """Every setting, as JSON can hold it; of arrays that parts hold, one checksum."""
     parts = self._asdict() | {

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.axes import Job
+from experiments.building import make_methods
 from experiments.judging import METRICS
 from experiments.store import Store
 
@@ -137,7 +138,7 @@ def summarise(jobs: Sequence[Job], store: Store) -> list[Row]:
           _numbers(results, point),
           seconds,
           sum(t["compile_seconds"] for t in timings),
-          _evaluations(results, point),
+          _evaluations(job, results),
         )
       )
   return rows
@@ -156,11 +157,13 @@ def _numbers(results: list[dict[str, np.ndarray]], point: int) -> dict[str, Mean
   return found
 
 
-def _evaluations(results: list[dict[str, np.ndarray]], point: int) -> int | None:
-  """How many an explanation took in the mean; None where nothing was searched."""
-  if not results or "model_evaluations" not in results[0]:
+def _evaluations(job: Job, results: list[dict[str, np.ndarray]]) -> int | None:
+  has_curves = bool(results) and "fraction" in results[0]
+  if job.settings["ranking"] is not None or has_curves:
     return None
-  return round(np.mean([result["model_evaluations"][point] for result in results]))
+  method = make_methods(job)[0]
+  draws = method.recipe.num_draws if method.perturbation.is_random else 1
+  return method.recipe.num_steps * draws
 
 
 def percent(value: float) -> str:

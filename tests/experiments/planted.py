@@ -31,7 +31,6 @@ def explained(rng, number):
     **common_keys(number),
     **{name: rng.random(POINTS, np.float32) for name in scalars},
     "retained_probability": np.float32([0.5, np.nan]),
-    "model_evaluations": np.full(POINTS, 400),
     "input_image": rng.integers(0, 256, (8, 9, 3), np.uint8),
     "explanation": rng.integers(0, 256, (POINTS, 8, 9), np.uint8),
     "mask/0": rng.random((POINTS, 1, 4, 5, 1), np.float32),

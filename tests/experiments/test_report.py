@@ -62,6 +62,7 @@ def test_means_and_standard_errors_are_scipys(explanations):
     # 8 seconds for 4 photographs at 2 points.
     assert row.seconds == 1.0
     assert row.compile_seconds == 3.0
+    # The fast recipe: 200 steps of 2 draws.
     assert row.evaluations == 400
   assert rows[0].numbers["retained_probability"].value == 0.5
   assert rows[1].numbers["retained_probability"].count == 0
