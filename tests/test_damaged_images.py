@@ -123,7 +123,8 @@ def test_other_formats_are_refused():
     (b"\xff\x0a" + bytes(50), "JPEG XL is not read"),
     (bytes(128) + b"DICM" + bytes(50), "DICOM is not read"),
     (b"%PDF-1.7" + bytes(50), "PDF is not read"),
-    (b"<?xml version='1.0'?><svg/>", "SVG is not read"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not read"),
+    (b"<?xml version='1.0'?><svg/>", "XML, such as an SVG, is not read"),
   ],
 )
 def test_what_lies_among_photographs_is_called_what_it_is(data, named):

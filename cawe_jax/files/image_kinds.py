@@ -40,7 +40,8 @@ _OTHERS = {
   "JPEG XL": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
   "DICOM": (128, (b"DICM",)),
   "PDF": (0, (b"%PDF",)),
-  "SVG": (0, (b"<svg", b"<?xml")),
+  "SVG": (0, (b"<svg",)),
+  "XML, such as an SVG,": (0, (b"<?xml",)),
 }
 """What people have in folders of photographs, and by which bytes at which place."""
 
