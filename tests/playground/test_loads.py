@@ -9,7 +9,6 @@ import asyncio
 import concurrent.futures
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,7 +34,7 @@ FILE_HANDLES = 512
 OTHER = {"local_addr": ("127.0.0.2", 0)}
 
 SERVER = """
-import sys
+import resource, sys
 from pathlib import Path
 from visits import tiny_settings
 from cawe_jax.playground import paths
@@ -46,6 +45,8 @@ def make():
   paths.make(settings, "first", "pixel-rde", folder, (1.0, 2.0))
   return settings._replace(shipped=folder)
 
+# Here, as a process cannot fork safely beside JAX's threads.
+resource.setrlimit(resource.RLIMIT_NOFILE, 2 * (int(sys.argv[2]),))
 serve(make, port=0, say=lambda line: print(line, flush=True))
 """
 
@@ -57,7 +58,7 @@ class Server:
     self.errors = folder / "errors.txt"
     with self.errors.open("wb") as errors:
       self.process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, folder],
+        [sys.executable, "-c", SERVER, folder, str(FILE_HANDLES)],
         env={
           **os.environ,
           "JAX_PLATFORMS": "cpu",
@@ -66,17 +67,12 @@ class Server:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        preexec_fn=self._limit,
       )
     line = ""
     while "is at" not in line:
       line = self.process.stdout.readline()
       assert line, self.errors.read_text()
     self.address = line.split("http://")[1].split("/")[0]
-
-  @staticmethod
-  def _limit():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILE_HANDLES, FILE_HANDLES))
 
   def held(self):
     """Memory of the server and of the process that decodes for it, in MiB."""
