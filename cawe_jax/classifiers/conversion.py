@@ -296,7 +296,11 @@ def _check(
 
 
 def _check_values(tensors: Mapping[str, np.ndarray], what: str) -> None:
-  """Refuse what no trained network has; compiled, it may pass for numbers."""
+  """Refuse tensors that hold integers, NaN, infinite numbers or negative variances.
+
+  No trained network has them. Outputs do not tell: a ResNet with one weight that is NaN
+  returns finite logits when it is compiled for a CPU.
+  """
   for name, tensor in tensors.items():
     if not jnp.issubdtype(tensor.dtype, jnp.floating):
       raise ValueError(

@@ -172,3 +172,24 @@ def test_downloads_that_nobody_waits_for_are_not_made(settings, monkeypatch):
 
   run(test)
   assert made == ["first", "last"]
+
+
+def test_while_a_figure_is_drawn_signals_are_answered(settings, monkeypatch):
+  let = threading.Event()
+  monkeypatch.setattr(tasks, "make_file", lambda *arguments: let.wait(30) and b"file")
+  found = answers.Answers(settings)
+
+  async def test():
+    async with found.open():
+      token = found._results.add("result")
+      figure = asyncio.create_task(found.file(token, "png", Caller("here", 1)))
+      await asyncio.sleep(0)
+      try:
+        signal = answers.messages.Analyse(1, name="delta")
+        await asyncio.wait_for(found.answer(signal, Caller("there", 2), print), 5)
+        assert not figure.done()
+      finally:
+        let.set()
+      assert await figure == b"file"
+
+  run(test)
