@@ -251,3 +251,10 @@ def test_a_regression_has_no_probability_to_retain():
 def test_names_without_names():
   assert REGRESSION.class_name(2) == "output 2"
   assert dataclasses.replace(SIGMOID, class_names=None).class_name(1) == "label 1"
+
+
+@pytest.mark.parametrize("output", [softmax(), sigmoid()])
+def test_nothing_is_predicted_by_outputs_that_are_nan(output):
+  """Of such outputs, argmax returns the first."""
+  nothing = jnp.full(3, jnp.nan)
+  assert not any(output.is_predicted(nothing, target) for target in range(3))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cawe_jax.classifiers import Classifier
+from cawe_jax.cli import console
 from cawe_jax.cli.command import main
 from cawe_jax.cli.console import Messages, describe, duration, estimate_seconds
 from cawe_jax.cli.lines import MAX_CHARACTERS, one_line, path_line
@@ -97,6 +98,13 @@ def test_the_line_says_where_the_mask_may_not_be_the_best():
   )
   report = make_report(LABEL, Result({"seed": 0}, "sunny", {}, 1.0, 1.0, {}))
   assert report["should_go"] == report["gap_standard_error"] == 0.01
+
+
+def test_two_remarks_are_told_from_each_other(monkeypatch):
+  monkeypatch.setattr(console.emptiness, "notice", lambda found: "It is empty.")
+  monkeypatch.setattr(console.optimality, "doubt", lambda found: "Perhaps not best.")
+  line = describe("x.png", "sunny", LABEL)
+  assert line.endswith("  it is empty; perhaps not best")
 
 
 def test_the_report_has_the_scores():

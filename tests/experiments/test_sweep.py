@@ -330,3 +330,12 @@ def test_a_network_of_other_classes_is_not_compared_with_imagenets(tmp_path):
   config.settings.target = "label"
   with pytest.raises(ValueError, match="'tiny:make_classifier_of_six' has 6 outputs"):
     run(tmp_path / "labels", config=config)
+
+
+def test_what_a_job_refuses_names_the_job(tmp_path, monkeypatch):
+  def refuse(*arguments):
+    raise ValueError("this network has no such layer")
+
+  monkeypatch.setitem(sweep_.TASKS, "explain", refuse)
+  with pytest.raises(ValueError, match=r"^job 'cartoonx': this network has no such"):
+    run(tmp_path)

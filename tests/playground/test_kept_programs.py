@@ -8,7 +8,7 @@ import threading
 import jax
 from visits import explain
 
-from cawe_jax.playground import tasks
+from cawe_jax.playground import programs, tasks
 from cawe_jax.playground.answers import Answers
 from cawe_jax.playground.jobs import Caller
 from cawe_jax.playground.programs import MAX_SETTINGS, Programs
@@ -30,6 +30,16 @@ def test_programs_of_only_so_many_settings_are_kept():
     with bounded.using(settings):
       pass
     assert double._cache_size() == kept[-1]
+
+
+def test_memory_is_returned_once_for_each_new_setting(monkeypatch):
+  returned = []
+  monkeypatch.setattr(programs, "_return_memory", lambda: returned.append(None))
+  bounded = Programs()
+  for setting, count in (("first", 1), ("first", 1), ("second", 2), ("first", 2)):
+    with bounded.using(setting):
+      pass
+    assert len(returned) == count
 
 
 def test_the_page_says_which_settings_it_uses(page, monkeypatch):
