@@ -151,9 +151,8 @@ class Classifier:
     """
     text = str(target).strip()
     names = [name.casefold() for name in self.class_names or ()]
-    found = [i for i, name in enumerate(names) if name == text.casefold()]
-    if not isinstance(target, str):
-      found = []
+    name = text.casefold() if isinstance(target, str) else None
+    found = [i for i, known in enumerate(names) if known == name]
     if len(found) == 1:
       return found[0]
     if text.isdecimal() and not found:
