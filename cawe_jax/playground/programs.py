@@ -2,7 +2,7 @@
 
 Each combination of method, wavelet, perturbation and distortion has programs of its
 own, and there are thousands. They are kept for the last few: with the default network
-the server has 475 MiB before the first and 1,428 after five
+the server has 510 MiB before the first and 1,456 after five
 (``python -m experiments.bench.page_memory --settings 5``). A program that was dropped
 is read from the disk when it is wanted again, which takes a second or two.
 """
